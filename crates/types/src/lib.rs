@@ -1,1 +1,20 @@
-//! placeholder
+//! Values that parse, validate and print themselves. No input or output happens here.
+//!
+//! Text from outside becomes one of these types at the border; behind it nobody checks again. Every
+//! type's `FromStr` error is a sentence for the person who typed the text.
+
+mod env;
+mod id;
+mod image_ref;
+mod mount;
+mod name;
+mod path;
+mod time;
+
+pub use env::{EnvError, EnvVar, merge_env};
+pub use id::{ContainerId, ExecId, IdError, IdPrefix, ImageId, NetworkId};
+pub use image_ref::{ImageName, ImageRef, ImageRefError, ImageTag, SnapshotName};
+pub use mount::{MountKind, MountSpec, MountSpecError};
+pub use name::{ContainerName, NameError, VolumeName};
+pub use path::{ContainerPath, HostPath, PathError};
+pub use time::Timestamp;

@@ -1,0 +1,219 @@
+//! References to images: `name[:tag][@snapshot]`, or an id in the place of the name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest name or tag in bytes (Docker's and the OCI's limit of a tag).
+const MAX_LENGTH: usize = 128;
+
+/// Why a text doesn't name an image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid image reference {text:?}: {reason}; the form is NAME[:TAG][@SNAPSHOT]")]
+pub struct ImageRefError {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+fn part(text: &str, extra: &[u8]) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("a part of it is empty");
+    }
+    if text.len() > MAX_LENGTH {
+        return Err("a part of it is longer than 128 bytes");
+    }
+    if !text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphanumeric())
+    {
+        return Err("each part begins with a letter or digit");
+    }
+    if !text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b) || extra.contains(&b))
+    {
+        return Err("it holds a character other than letters, digits, '_', '.' and '-'");
+    }
+    Ok(())
+}
+
+fn name_part(text: &str) -> Result<(), &'static str> {
+    part(text, b"/")?;
+    if text
+        .split('/')
+        .any(|segment| segment.is_empty() || segment == ".." || segment == ".")
+    {
+        return Err("a part between slashes is empty or dots only");
+    }
+    Ok(())
+}
+
+macro_rules! part_type {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ImageRefError;
+
+            fn from_str(text: &str) -> Result<Self, ImageRefError> {
+                let check: fn(&str) -> Result<(), &'static str> = $check;
+                match check(text) {
+                    Ok(()) => Ok(Self(text.to_owned())),
+                    Err(reason) => Err(ImageRefError { text: text.to_owned(), reason }),
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = ImageRefError;
+
+            fn try_from(text: String) -> Result<Self, ImageRefError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(part: $name) -> Self {
+                part.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+part_type!(
+    /// An image's name; slashes separate the parts of a registry's name.
+    ImageName,
+    name_part
+);
+part_type!(
+    /// An image's tag.
+    ImageTag,
+    |text| part(text, b"")
+);
+part_type!(
+    /// The name of a snapshot, without its `@`.
+    SnapshotName,
+    |text| part(text, b"")
+);
+
+impl ImageTag {
+    /// The tag that stands where none is given.
+    pub fn latest() -> Self {
+        Self("latest".to_owned())
+    }
+}
+
+impl SnapshotName {
+    /// The snapshot that containers of an image are cloned from.
+    pub fn image() -> Self {
+        Self("image".to_owned())
+    }
+}
+
+/// What a user typed to name an image: `name[:tag][@snapshot]`. The name may also be an id or the
+/// beginning of one; only the records can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRef {
+    /// Name, id or beginning of an id.
+    pub name: ImageName,
+    /// The tag, if one was given.
+    pub tag: Option<ImageTag>,
+    /// A snapshot of the image's build, if one was given.
+    pub snapshot: Option<SnapshotName>,
+}
+
+impl ImageRef {
+    /// The tag to look for: `latest` where none was given.
+    pub fn tag_or_latest(&self) -> ImageTag {
+        self.tag.clone().unwrap_or_else(ImageTag::latest)
+    }
+}
+
+impl FromStr for ImageRef {
+    type Err = ImageRefError;
+
+    fn from_str(text: &str) -> Result<Self, ImageRefError> {
+        let whole = |error: ImageRefError| ImageRefError {
+            text: text.to_owned(),
+            ..error
+        };
+        let (rest, snapshot) = match text.split_once('@') {
+            Some((rest, snapshot)) => (rest, Some(snapshot.parse().map_err(whole)?)),
+            None => (text, None),
+        };
+        // The original also wrote `name:@snapshot`.
+        let rest = if snapshot.is_some() {
+            rest.strip_suffix(':').unwrap_or(rest)
+        } else {
+            rest
+        };
+        let (name, tag) = match rest.split_once(':') {
+            Some((name, tag)) => (name, Some(tag.parse().map_err(whole)?)),
+            None => (rest, None),
+        };
+        Ok(Self {
+            name: name.parse().map_err(whole)?,
+            tag,
+            snapshot,
+        })
+    }
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(snapshot) = &self.snapshot {
+            write!(f, "@{snapshot}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        for text in ["FreeBSD", "FreeBSD:latest", "a/b:1.0@0a1b", "nginx@6b3c"] {
+            assert_eq!(text.parse::<ImageRef>().unwrap().to_string(), text);
+        }
+        assert_eq!("a:@s".parse::<ImageRef>().unwrap().to_string(), "a@s");
+        assert_eq!(
+            "a".parse::<ImageRef>().unwrap().tag_or_latest().as_str(),
+            "latest"
+        );
+    }
+
+    #[test]
+    fn bad_forms() {
+        for text in [
+            "", ":", "a:", "a@", "-x", "a b", "a:b:c", "../x", "a//b", "a/../b", "a:b@c@d",
+        ] {
+            assert!(text.parse::<ImageRef>().is_err(), "{text:?}");
+        }
+    }
+}
