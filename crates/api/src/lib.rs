@@ -1,1 +1,56 @@
-//! placeholder
+//! The wire contract: requests, responses and WebSocket messages, with their OpenAPI schemas.
+//!
+//! Requests refuse fields that they don't know, so that a misspelt option is an error and not a
+//! surprise. Booleans and numbers may also come as strings where existing clients send them so.
+//! Texts (names, paths, mounts) stay texts here: the daemon parses them and says what is wrong.
+
+mod containers;
+mod exec;
+mod images;
+mod lenient;
+mod networks;
+mod volumes;
+mod websocket;
+
+pub use containers::{
+    Container, ContainerConfig, ContainerInspect, ContainerSummary, EndPoint, MountPoint,
+    MountPointConfig, PublishedPort, PublishedPortConfig,
+};
+pub use exec::{ExecConfig, ExecInspect, ExecStartConfig, WindowSize};
+pub use images::{Image, ImageCreateConfig};
+pub use networks::{EndPointConfig, Network, NetworkConfig, NetworkInspect};
+pub use volumes::{Volume, VolumeConfig, VolumeInspect};
+pub use websocket::{
+    Channel, Control, ExitInfo, MessageType, PROGRESS_PROTOCOL, ProgressInfo, STREAMS_PROTOCOL,
+    WebSocketMessage, close_code,
+};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Answer that names one object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdResponse {
+    /// Id of a container, image, network or execution instance; name of a volume.
+    pub id: String,
+}
+
+/// Answer to a request that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorResponse {
+    /// What went wrong and what to do about it.
+    pub message: String,
+}
+
+/// What the daemon is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SystemInfo {
+    /// Version of the daemon.
+    pub version: String,
+    /// Operating system of its host (`linux`, `freebsd`).
+    pub os: String,
+    /// `zfs` or `dir`.
+    pub storage_driver: String,
+    /// The Kleene root: a dataset or an absolute path.
+    pub kleene_root: String,
+}
