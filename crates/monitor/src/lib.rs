@@ -1,1 +1,3 @@
 //! placeholder
+#[cfg(target_os = "linux")]
+pub mod root;
