@@ -1,0 +1,234 @@
+//! Owner, mode, times and extended attributes.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use crate::error::{Fault, InStep, Step};
+use crate::meta::{Meta, Times};
+use crate::sys;
+
+/// Where extended attributes are read from or written to: through an open file, or (links and
+/// device nodes can't be opened) as a directory's entry.
+#[derive(Clone, Copy)]
+pub(crate) enum Node<'a> {
+    Open(BorrowedFd<'a>),
+    Entry(BorrowedFd<'a>, &'a CStr),
+}
+
+/// Sets the owner, then the extended attributes, then the mode: changing the owner clears set-id
+/// bits and capabilities, and an access ACL changes the mode's group bits. Times come last, since
+/// everything else may touch them. Gives the number of extended attributes the target can't hold.
+pub(crate) fn apply_open(from: Option<Node<'_>>, to: impl AsFd, meta: &Meta) -> Result<u64, Fault> {
+    let to = to.as_fd();
+    rustix::fs::fchown(
+        to,
+        Some(Uid::from_raw(meta.uid)),
+        Some(Gid::from_raw(meta.gid)),
+    )
+    .step(Step::SettingOwner)?;
+    let skipped = match from {
+        Some(from) => xattr::copy(from, Node::Open(to))?,
+        None => 0,
+    };
+    rustix::fs::fchmod(to, meta.mode).step(Step::SettingMode)?;
+    set_times(to, meta.times)?;
+    Ok(skipped)
+}
+
+/// Sets an open file's times.
+pub(crate) fn set_times(fd: impl AsFd, times: Times) -> Result<(), Fault> {
+    rustix::fs::futimens(fd, &times.stamps()).step(Step::SettingTimes)
+}
+
+/// As [`apply_open`], for an entry that can't be opened: a link, device node, FIFO or socket.
+pub(crate) fn apply_entry(
+    from: Option<Node<'_>>,
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    meta: &Meta,
+) -> Result<u64, Fault> {
+    let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
+    rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        .step(Step::SettingOwner)?;
+    let skipped = match from {
+        Some(from) => xattr::copy(from, Node::Entry(dir, name))?,
+        None => 0,
+    };
+    if meta.kind != rustix::fs::FileType::Symlink {
+        chmod_entry(dir, name, meta).step(Step::SettingMode)?;
+    }
+    rustix::fs::utimensat(dir, name, &meta.times.stamps(), AtFlags::SYMLINK_NOFOLLOW)
+        .step(Step::SettingTimes)?;
+    Ok(skipped)
+}
+
+/// Changes the mode of a node without opening it for real and without following it. Linux has
+/// `fchmodat2` only since 6.6, so the node is named by a handle.
+#[cfg(target_os = "linux")]
+fn chmod_entry(dir: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> rustix::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let node = rustix::fs::openat(dir, name, sys::HANDLE | OFlags::NOFOLLOW, Mode::empty())?;
+    if Meta::of(&node)?.kind != meta.kind {
+        return Err(Errno::STALE);
+    }
+    rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), meta.mode)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn chmod_entry(dir: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> rustix::io::Result<()> {
+    rustix::fs::chmodat(dir, name, meta.mode, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Removes what a directory would hand down to new entries in the form of a default ACL, so that
+/// copies get exactly their originals' permissions.
+pub(crate) fn clear_default_acl(dir: BorrowedFd<'_>) -> Result<(), Fault> {
+    xattr::clear_default_acl(dir).step(Step::SettingAttributes)
+}
+
+/// Extended attributes on Linux.
+#[cfg(target_os = "linux")]
+mod xattr {
+    use std::ffi::{CStr, CString};
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    use rustix::fs::XattrFlags;
+    use rustix::io::Errno;
+
+    use super::Node;
+    use crate::error::{Fault, InStep, Step};
+
+    const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
+
+    /// Enough for nearly every list of names and value; more is asked for when it isn't.
+    const USUAL: usize = 1024;
+
+    /// Copies all extended attributes. Gives how many the target's file system refused to hold.
+    pub fn copy(from: Node<'_>, to: Node<'_>) -> Result<u64, Fault> {
+        let mut names = [0_u8; USUAL];
+        let length = match list(from, &mut names) {
+            Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(0),
+            Ok(length) => length,
+            Err(Errno::RANGE) => return copy_named(from, to, &long_list(from)?),
+            Err(errno) => {
+                return Err(Fault {
+                    step: Step::ReadingAttributes,
+                    errno,
+                });
+            }
+        };
+        copy_named(from, to, names.get(..length).unwrap_or_default())
+    }
+
+    fn copy_named(from: Node<'_>, to: Node<'_>, names: &[u8]) -> Result<u64, Fault> {
+        let mut skipped = 0;
+        let mut value = vec![0; USUAL];
+        for name in names.split_inclusive(|byte| *byte == 0) {
+            let Ok(name) = CStr::from_bytes_with_nul(name) else {
+                continue;
+            };
+            let length = match get_growing(from, name, &mut value) {
+                // It went away in the meantime.
+                Err(Errno::NODATA) => continue,
+                other => other.step(Step::ReadingAttributes)?,
+            };
+            if !set(to, name, value.get(..length).unwrap_or_default())? {
+                skipped += 1;
+            }
+        }
+        Ok(skipped)
+    }
+
+    /// Sets one attribute; `false` when the file system can't hold attributes of this kind.
+    pub fn set(to: Node<'_>, name: &CStr, value: &[u8]) -> Result<bool, Fault> {
+        let flags = XattrFlags::empty();
+        let result = match to {
+            Node::Open(fd) => rustix::fs::fsetxattr(fd, name, value, flags),
+            Node::Entry(dir, entry) => {
+                rustix::fs::lsetxattr(by_proc(dir, entry), name, value, flags)
+            }
+        };
+        match result {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) => Err(Fault {
+                step: Step::SettingAttributes,
+                errno,
+            }),
+        }
+    }
+
+    pub fn clear_default_acl(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        match rustix::fs::fremovexattr(dir, DEFAULT_ACL) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn list(node: Node<'_>, into: &mut [u8]) -> rustix::io::Result<usize> {
+        match node {
+            Node::Open(fd) => rustix::fs::flistxattr(fd, into),
+            Node::Entry(dir, name) => rustix::fs::llistxattr(by_proc(dir, name), into),
+        }
+    }
+
+    /// The list at its largest, 64 KiB (`XATTR_LIST_MAX`).
+    fn long_list(node: Node<'_>) -> Result<Vec<u8>, Fault> {
+        let mut names = vec![0; 65_536];
+        let length = list(node, &mut names).step(Step::ReadingAttributes)?;
+        names.truncate(length);
+        Ok(names)
+    }
+
+    /// Reads a value into `value`, which grows to the largest size possible (`XATTR_SIZE_MAX`).
+    fn get_growing(node: Node<'_>, name: &CStr, value: &mut Vec<u8>) -> rustix::io::Result<usize> {
+        match get(node, name, value) {
+            Err(Errno::RANGE) => {
+                value.resize(65_536, 0);
+                get(node, name, value)
+            }
+            other => other,
+        }
+    }
+
+    fn get(node: Node<'_>, name: &CStr, value: &mut [u8]) -> rustix::io::Result<usize> {
+        match node {
+            Node::Open(fd) => rustix::fs::fgetxattr(fd, name, value),
+            Node::Entry(dir, entry) => rustix::fs::lgetxattr(by_proc(dir, entry), name, value),
+        }
+    }
+
+    /// A path to the entry of an open directory. The kernel resolves the first part straight to
+    /// the open directory, and the calls used don't follow the last one.
+    fn by_proc(dir: BorrowedFd<'_>, name: &CStr) -> CString {
+        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+        path.extend_from_slice(name.to_bytes());
+        CString::new(path).unwrap_or_default()
+    }
+}
+
+/// Extended attributes elsewhere: a known gap.
+#[cfg(not(target_os = "linux"))]
+mod xattr {
+    use std::ffi::CStr;
+    use std::os::fd::BorrowedFd;
+
+    use super::Node;
+    use crate::error::Fault;
+
+    pub fn copy(from: Node<'_>, to: Node<'_>) -> Result<u64, Fault> {
+        // The nodes' parts are only used on Linux.
+        if let (Node::Entry(..) | Node::Open(_), Node::Entry(..) | Node::Open(_)) = (from, to) {}
+        Ok(0)
+    }
+
+    pub fn set(_: Node<'_>, _: &CStr, _: &[u8]) -> Result<bool, Fault> {
+        Ok(false)
+    }
+
+    pub fn clear_default_acl(_: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! Removes trees without leaving them.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::vec;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::io::Errno;
+
+use crate::error::{Fault, InStep, Step, TreeError};
+use crate::meta::{Id, Meta};
+use crate::place::Place;
+use crate::sys::{self, Entry};
+
+/// Directories of the walk that stay open; see the copy's constant of the same name.
+const OPEN_LEVELS: usize = 64;
+
+/// How often a directory that gets new entries while it is emptied is gone through again.
+const ROUNDS: u32 = 16;
+
+/// Removes the entry `name` of the directory `parent` with everything in it. Links aren't
+/// followed. `Ok(false)` when there is no such entry.
+///
+/// # Errors
+/// [`TreeError::MountInside`] when something is mounted on the entry or inside: nothing of the
+/// mounted file system is touched, but what came before may be gone. [`TreeError::OutsideRoot`]
+/// when `name` isn't a single name.
+pub fn remove_tree(parent: BorrowedFd<'_>, name: &Path) -> Result<bool, TreeError> {
+    let outside = || TreeError::OutsideRoot {
+        path: name.to_owned(),
+    };
+    let entry = sys::single_name(name).ok_or_else(outside)?;
+    let place = Place::root();
+    match remove_leaf_or_open(parent, &entry, FileType::Unknown, &place)? {
+        Removed::Missing => Ok(false),
+        Removed::Gone => Ok(true),
+        Removed::Directory(dir) => {
+            empty(dir, place.child(&entry))?;
+            remove_dir(parent, &entry).map_err(|fault| mount_or(fault, name.to_owned()))?;
+            Ok(true)
+        }
+    }
+}
+
+/// As [`remove_tree`] for a path on the host, whose parent directories are trusted.
+pub fn remove_tree_at(path: &Path) -> Result<bool, TreeError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(TreeError::OutsideRoot {
+            path: path.to_owned(),
+        });
+    };
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let flags = sys::DIRECTORY.difference(rustix::fs::OFlags::NOFOLLOW);
+    match rustix::fs::openat(CWD, parent, flags, Mode::empty()) {
+        Ok(dir) => remove_tree(dir.as_fd(), Path::new(name)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(TreeError::new(Step::Opening, parent, errno)),
+    }
+}
+
+/// Removes everything in the directory but not the directory itself.
+pub fn remove_contents(dir: BorrowedFd<'_>) -> Result<(), TreeError> {
+    let dir = sys::reopen(dir)
+        .step(Step::Opening)
+        .map_err(|fault| fault.at("."))?;
+    empty(dir, Place::root())
+}
+
+struct Frame {
+    fd: Option<OwnedFd>,
+    id: Id,
+    entries: vec::IntoIter<Entry>,
+    place: Rc<Place>,
+    /// The name in the directory above; the last part of `place`.
+    name: std::ffi::CString,
+    rounds: u32,
+}
+
+impl Frame {
+    fn open(fd: OwnedFd, place: Rc<Place>, name: &CStr) -> Result<Self, TreeError> {
+        let read = |fd: &OwnedFd| {
+            let id = Meta::of(fd).step(Step::Reading)?.id;
+            Ok((id, sys::entries(fd.as_fd()).step(Step::Reading)?))
+        };
+        let (id, entries) = read(&fd).map_err(|fault: Fault| fault.at(place.path()))?;
+        let entries = entries.into_iter();
+        Ok(Self {
+            fd: Some(fd),
+            id,
+            entries,
+            place,
+            name: name.to_owned(),
+            rounds: 0,
+        })
+    }
+
+    fn get(&self) -> Result<BorrowedFd<'_>, TreeError> {
+        let closed = || TreeError::new(Step::Removing, self.place.path(), Errno::BADF);
+        self.fd.as_ref().map(AsFd::as_fd).ok_or_else(closed)
+    }
+}
+
+/// Empties an open directory, with a stack of its own instead of recursion.
+fn empty(dir: OwnedFd, place: Rc<Place>) -> Result<(), TreeError> {
+    let mut stack = vec![Frame::open(dir, place, c".")?];
+    while let Some(frame) = stack.last_mut() {
+        let Some(entry) = frame.entries.next() else {
+            leave(&mut stack)?;
+            continue;
+        };
+        let removed = remove_leaf_or_open(frame.get()?, &entry.name, entry.kind, &frame.place)?;
+        if let Removed::Directory(dir) = removed {
+            let place = frame.place.child(&entry.name);
+            stack.push(Frame::open(dir, place, &entry.name)?);
+            let far_up = stack
+                .len()
+                .checked_sub(OPEN_LEVELS)
+                .filter(|index| *index > 0);
+            if let Some(frame) = far_up.and_then(|index| stack.get_mut(index)) {
+                frame.fd = None;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the innermost directory, which should be empty by now; one that got new entries is
+/// gone through again.
+fn leave(stack: &mut Vec<Frame>) -> Result<(), TreeError> {
+    let Some(mut frame) = stack.pop() else {
+        return Ok(());
+    };
+    let Some(parent) = stack.last_mut() else {
+        return Ok(());
+    };
+    if parent.fd.is_none() {
+        let reopened = sys::reopen_parent(frame.get()?, parent.id)
+            .map_err(|errno| TreeError::new(Step::Opening, parent.place.path(), errno))?;
+        let changed = || TreeError::Changed {
+            step: Step::Removing,
+            path: parent.place.path(),
+        };
+        parent.fd = Some(reopened.ok_or_else(changed)?);
+    }
+    match remove_dir(parent.get()?, &frame.name) {
+        Ok(()) => Ok(()),
+        Err(Fault {
+            errno: Errno::NOTEMPTY | Errno::EXIST,
+            ..
+        }) if frame.rounds < ROUNDS => {
+            let again = sys::entries(frame.get()?)
+                .map_err(|errno| TreeError::new(Step::Reading, frame.place.path(), errno))?;
+            frame.entries = again.into_iter();
+            frame.rounds += 1;
+            stack.push(frame);
+            Ok(())
+        }
+        Err(fault) => Err(mount_or(fault, frame.place.path())),
+    }
+}
+
+enum Removed {
+    /// There was nothing.
+    Missing,
+    /// It is gone now.
+    Gone,
+    /// It is a directory that must be emptied first.
+    Directory(OwnedFd),
+}
+
+/// Unlinks an entry, or opens it if it is a directory.
+fn remove_leaf_or_open(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    kind: FileType,
+    place: &Place,
+) -> Result<Removed, TreeError> {
+    let failed = |fault: Fault| mount_or(fault, place.join(name));
+    if matches!(kind, FileType::Directory | FileType::Unknown) {
+        match sys::open_dir_same_mount(dir, name) {
+            Ok(dir) => return Ok(Removed::Directory(dir)),
+            Err(Errno::NOENT) => return Ok(Removed::Missing),
+            Err(Errno::XDEV) => {
+                return Err(TreeError::MountInside {
+                    path: place.join(name),
+                });
+            }
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::MLINK) => {}
+            Err(errno) => {
+                return Err(failed(Fault {
+                    step: Step::Opening,
+                    errno,
+                }));
+            }
+        }
+    }
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) => Ok(Removed::Gone),
+        Err(Errno::NOENT) => Ok(Removed::Missing),
+        // It was replaced by a directory in the meantime (Linux says EISDIR, POSIX EPERM).
+        Err(Errno::ISDIR) if kind != FileType::Directory && kind != FileType::Unknown => {
+            remove_leaf_or_open(dir, name, FileType::Directory, place)
+        }
+        Err(errno) => Err(failed(Fault {
+            step: Step::Removing,
+            errno,
+        })),
+    }
+}
+
+fn remove_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Fault> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other.step(Step::Removing),
+    }
+}
+
+/// `EBUSY` is what removing a mount point gives.
+fn mount_or(fault: Fault, path: std::path::PathBuf) -> TreeError {
+    if fault.errno == Errno::BUSY {
+        TreeError::MountInside { path }
+    } else {
+        fault.at(path)
+    }
+}

@@ -1,0 +1,177 @@
+//! The system calls whose form differs between systems, and small helpers around the others.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+#[cfg(target_os = "linux")]
+use rustix::fs::RenameFlags;
+use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::meta::{Id, Meta};
+
+/// How directories are opened for reading.
+pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// A descriptor that only names an inode.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(crate) const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+/// A descriptor that only names an inode, as near as the system has it.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(crate) const HANDLE: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+
+/// A directory's entry as `readdir` tells it.
+pub(crate) struct Entry {
+    pub name: CString,
+    /// May be [`FileType::Unknown`].
+    pub kind: FileType,
+}
+
+/// Opens the entry `name`, which must be a directory and no link to one.
+pub(crate) fn open_dir(parent: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())
+}
+
+/// Opens the same directory again for reading: what the caller gave may be an `O_PATH` descriptor,
+/// and shares its offset with others.
+pub(crate) fn reopen(dir: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    open_dir(dir, c".")
+}
+
+/// Opens the parent of a directory, which must be the one it was when the walk came through.
+/// `Ok(None)` says that it isn't.
+pub(crate) fn reopen_parent(child: BorrowedFd<'_>, id: Id) -> rustix::io::Result<Option<OwnedFd>> {
+    let parent = open_dir(child, c"..")?;
+    Ok((Meta::of(&parent)?.id == id).then_some(parent))
+}
+
+/// All entries of a directory but `.` and `..`.
+pub(crate) fn entries(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            found.push(Entry {
+                name: name.to_owned(),
+                kind: entry.file_type(),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Checks that `name` is one plain name, and makes it fit for system calls.
+pub(crate) fn single_name(name: &Path) -> Option<CString> {
+    let mut components = name.components();
+    match (components.next(), components.next()) {
+        (Some(Component::Normal(name)), None) => c_name(name),
+        _ => None,
+    }
+}
+
+/// The name as a C string; `None` when there is a NUL byte in it.
+pub(crate) fn c_name(name: &OsStr) -> Option<CString> {
+    CString::new(name.as_bytes()).ok()
+}
+
+/// Opens a directory below `parent`, refusing links and (with `EXDEV`) mounts.
+#[cfg(target_os = "linux")]
+pub(crate) fn open_dir_same_mount(
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::{ResolveFlags, openat2};
+    let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    match openat2(parent, name, DIRECTORY, Mode::empty(), resolve) {
+        Err(Errno::NOSYS) => open_dir_same_device(parent, name),
+        // NO_SYMLINKS says ELOOP where O_DIRECTORY|O_NOFOLLOW says ENOTDIR.
+        Err(Errno::LOOP) => Err(Errno::NOTDIR),
+        other => other,
+    }
+}
+
+/// Opens a directory below `parent`, refusing links and (with `EXDEV`) mounts.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn open_dir_same_mount(
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+) -> rustix::io::Result<OwnedFd> {
+    open_dir_same_device(parent, name)
+}
+
+fn open_dir_same_device(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    let dir = open_dir(parent, name)?;
+    let (device, _) = Meta::of(&dir)?.id;
+    let (parent_device, _) = Meta::of(parent)?.id;
+    if device == parent_device {
+        Ok(dir)
+    } else {
+        Err(Errno::XDEV)
+    }
+}
+
+/// Renames without replacing: `EEXIST` when `to` has such an entry. File systems that can't do it
+/// at once (zfs-fuse) get a check before the renaming.
+pub(crate) fn rename_no_replace(
+    from: BorrowedFd<'_>,
+    name: &CStr,
+    to: BorrowedFd<'_>,
+    new_name: &CStr,
+) -> rustix::io::Result<()> {
+    match try_rename_no_replace(from, name, to, new_name) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match Meta::at(to, new_name) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(Errno::NOENT) => rustix::fs::renameat(from, name, to, new_name),
+            Err(other) => Err(other),
+        },
+        other => other,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn try_rename_no_replace(
+    from: BorrowedFd<'_>,
+    name: &CStr,
+    to: BorrowedFd<'_>,
+    new_name: &CStr,
+) -> rustix::io::Result<()> {
+    rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::NOREPLACE)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn try_rename_no_replace(
+    _: BorrowedFd<'_>,
+    _: &CStr,
+    _: BorrowedFd<'_>,
+    _: &CStr,
+) -> rustix::io::Result<()> {
+    Err(Errno::NOSYS)
+}
+
+/// Makes everything written to the directory's file system durable.
+pub(crate) fn sync_file_system(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return rustix::fs::syncfs(dir);
+    #[cfg(not(target_os = "linux"))]
+    {
+        rustix::fs::sync();
+        rustix::fs::fsync(dir)
+    }
+}
+
+/// Makes the directory's own entries durable. File systems that can't sync a directory sync it
+/// with everything else.
+pub(crate) fn sync_dir(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    match rustix::fs::fsync(dir) {
+        Err(Errno::INVAL | Errno::NOSYS) => sync_file_system(dir),
+        other => other,
+    }
+}
