@@ -1,0 +1,212 @@
+//! Scripted processes, and the streams of the clients that watch them.
+
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::{io, thread};
+
+use kleene_doors::frames::Frame;
+use kleene_doors::host::{ExitStatus, StartRequest, WindowSize};
+use kleene_types::{ExecId, Timestamp};
+
+/// Signals whose default is to be ignored, or that stop and continue: no program ends by them.
+const HARMLESS: [i32; 8] = [17, 18, 19, 20, 21, 22, 23, 28];
+const SIGKILL: i32 = 9;
+
+/// What a program does once it is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// Prints this and returns that, at once.
+    Exits {
+        /// What it returns.
+        code: i32,
+        /// What it prints on standard output.
+        output: Vec<u8>,
+    },
+    /// Runs until a signal or the test ends it.
+    Runs,
+    /// Runs until `SIGKILL` or the test ends it.
+    Stubborn,
+    /// Prints what comes on its standard input, and returns 0 when that ends.
+    Echoes,
+    /// Is there, but can't be executed (126).
+    NotExecutable,
+}
+
+/// How far a process has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// It runs.
+    Running,
+    /// It has ended.
+    Exited(ExitStatus),
+    /// The host doesn't know about it any more.
+    Lost,
+}
+
+/// What a test can see of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What was asked for.
+    pub request: StartRequest,
+    /// Its id.
+    pub pid: u32,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Signals that were sent to it, in order.
+    pub signals: Vec<i32>,
+    /// What clients have sent to its standard input.
+    pub stdin: Vec<u8>,
+    /// Whether a client has ended its standard input.
+    pub stdin_ended: bool,
+    /// The size of its terminal.
+    pub window: Option<WindowSize>,
+    /// Clients that its streams go to.
+    pub attached: usize,
+}
+
+pub(super) struct Process {
+    pub program: Program,
+    pub seen: Seen,
+    clients: Vec<Sender<Frame>>,
+    watches: Vec<Sender<Frame>>,
+}
+
+impl Process {
+    pub fn new(request: StartRequest, program: Program, pid: u32) -> Self {
+        let seen = Seen {
+            pid,
+            stage: Stage::Running,
+            signals: Vec::new(),
+            stdin: Vec::new(),
+            stdin_ended: false,
+            window: request.process.window,
+            attached: 0,
+            request,
+        };
+        Self {
+            program,
+            seen,
+            clients: Vec::new(),
+            watches: Vec::new(),
+        }
+    }
+
+    pub fn runs(&self) -> bool {
+        self.seen.stage == Stage::Running
+    }
+
+    pub fn add_client(&mut self, to: Sender<Frame>) {
+        self.clients.push(to);
+        self.seen.attached = self.clients.len();
+    }
+
+    pub fn add_watch(&mut self, to: Sender<Frame>) {
+        self.watches.push(to);
+    }
+
+    /// Sends a frame to every attached client; those that have gone away are forgotten.
+    pub fn tell_clients(&mut self, frame: &Frame) {
+        self.clients
+            .retain(|client| client.send(frame.clone()).is_ok());
+        self.seen.attached = self.clients.len();
+    }
+
+    /// Ends the process. Its clients and watches hear of it, then their streams end.
+    pub fn end(&mut self, code: i32) {
+        if !self.runs() {
+            return;
+        }
+        let status = ExitStatus {
+            code,
+            finished: Timestamp::now(),
+        };
+        let frame = Frame::Exited(status.clone());
+        self.tell_clients(&frame);
+        for watch in &self.watches {
+            // A watch that nobody reads any more is no concern of the process.
+            let _ = watch.send(frame.clone());
+        }
+        self.seen.stage = Stage::Exited(status);
+        self.hang_up();
+    }
+
+    /// Ends all streams without a word, as when the monitor is killed.
+    pub fn hang_up(&mut self) {
+        self.clients.clear();
+        self.watches.clear();
+        self.seen.attached = 0;
+    }
+
+    /// Sends a signal; whether it ends the process.
+    pub fn signal(&mut self, signal: i32) -> bool {
+        if !self.runs() {
+            return false;
+        }
+        self.seen.signals.push(signal);
+        let survives =
+            HARMLESS.contains(&signal) || (self.program == Program::Stubborn && signal != SIGKILL);
+        if survives {
+            return false;
+        }
+        self.end(128 + signal);
+        true
+    }
+
+    /// What a client has sent; whether it ended the process.
+    pub fn receive(&mut self, frame: Frame) -> bool {
+        match frame {
+            Frame::Stdin(data) => {
+                if self.program == Program::Echoes {
+                    self.tell_clients(&Frame::Stdout(data.clone()));
+                }
+                self.seen.stdin.extend_from_slice(&data);
+                false
+            }
+            Frame::StdinEnd => {
+                self.seen.stdin_ended = true;
+                let ends = self.runs() && self.program == Program::Echoes;
+                if ends {
+                    self.end(0);
+                }
+                ends
+            }
+            Frame::Resize(size) => {
+                self.seen.window = Some(size);
+                false
+            }
+            Frame::Signal(signal) => self.signal(signal),
+            _ => false,
+        }
+    }
+}
+
+/// A stream for a client: what is sent to the returned end of the channel is written to it, and
+/// `receive` gets what the client sends. Both threads end with the channel or the client's end.
+pub(super) fn connect(
+    exec: &ExecId,
+    receive: impl Fn(&ExecId, Frame) + Send + 'static,
+) -> io::Result<(UnixStream, Sender<Frame>)> {
+    let (theirs, ours) = UnixStream::pair()?;
+    let reading = ours.try_clone()?;
+    let (to, frames) = channel();
+    let exec = exec.clone();
+    thread::Builder::new().spawn(move || write_frames(ours, &frames))?;
+    thread::Builder::new().spawn(move || {
+        let mut reading = io::BufReader::new(reading);
+        while let Ok(Some(frame)) = Frame::read(&mut reading) {
+            receive(&exec, frame);
+        }
+    })?;
+    Ok((theirs, to))
+}
+
+fn write_frames(mut to: UnixStream, frames: &Receiver<Frame>) {
+    for frame in frames {
+        if frame.write(&mut to).is_err() {
+            break;
+        }
+    }
+    // The reading thread has a descriptor of the same socket, so closing this one isn't enough. The
+    // error is that the client has closed its end already.
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
