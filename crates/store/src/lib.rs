@@ -1,1 +1,18 @@
-//! placeholder
+//! Metadata: records of images, containers, volumes and execution instances, and the operation
+//! journal, in one SQLite database.
+//!
+//! The in-memory twin that tests use is SQLite's own (`Store::in_memory`): the same statements run
+//! in both, so there is nothing that could differ.
+
+mod error;
+mod journal;
+mod migrations;
+mod records;
+mod store;
+
+pub use error::StoreError;
+pub use journal::{JournalEntry, OperationId, Step};
+pub use records::{
+    ContainerRecord, ExecRecord, ImageRecord, LastRun, NetworkDriver, RestartPolicy, VolumeRecord,
+};
+pub use store::{Store, Transaction};

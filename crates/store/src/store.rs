@@ -1,0 +1,615 @@
+//! Reading and writing the records.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use kleene_types::{ContainerId, ExecId, ImageId, ImageName, ImageTag, VolumeName};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::journal::{JournalEntry, OperationId, Step};
+use crate::records::{ContainerRecord, ExecRecord, ImageRecord, VolumeRecord};
+use crate::{StoreError, migrations};
+
+/// The metadata database.
+#[derive(Debug)]
+pub struct Store {
+    connection: Mutex<Connection>,
+    next_operation: AtomicI64,
+}
+
+impl Store {
+    /// Opens the database file, making it (mode 0600) and bringing it up to date as needed.
+    ///
+    /// # Errors
+    /// When it can't be opened, is damaged, or was written by a newer version.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let open = |source| StoreError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let connection = Connection::open(path).map_err(open)?;
+        // Durability is the point: a commit returns once it is on the disk.
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            .map_err(open)?;
+        restrict(path)
+            .map_err(|error| open(rusqlite::Error::ToSqlConversionFailure(error.into())))?;
+        Self::new(connection)
+    }
+
+    /// An empty database in memory, for tests.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::new(Connection::open_in_memory()?)
+    }
+
+    fn new(mut connection: Connection) -> Result<Self, StoreError> {
+        connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA cache_size = -2000;")?;
+        connection.set_prepared_statement_cache_capacity(64);
+        migrations::migrate(&mut connection)?;
+        let last: i64 =
+            connection.query_row("SELECT coalesce(max(operation), 0) FROM journal", [], |r| {
+                r.get(0)
+            })?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+            next_operation: AtomicI64::new(last + 1),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic while the lock was held leaves at most an open transaction, which SQLite rolls
+        // back when its guard is dropped.
+        self.connection
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Carries out `work` in one transaction that is on the disk when this returns.
+    ///
+    /// # Errors
+    /// Those of `work`, and of the database; nothing is written then.
+    pub fn write<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(StoreError::from)?;
+        let result = work(&Transaction(&transaction))?;
+        transaction.commit().map_err(StoreError::from)?;
+        Ok(result)
+    }
+
+    /// Begins an operation: from now on `steps` are carried out, the last one first, should it be
+    /// cut short before [`Transaction::finish`].
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn begin(&self, steps: &[Step]) -> Result<OperationId, StoreError> {
+        let operation = OperationId(self.next_operation.fetch_add(1, Ordering::Relaxed));
+        self.write(|transaction| {
+            steps
+                .iter()
+                .try_for_each(|step| transaction.add_step(operation, step))
+        })?;
+        Ok(operation)
+    }
+
+    /// Journal entries of operations that were cut short, the latest first.
+    ///
+    /// # Errors
+    /// When the database can't be read or an entry is damaged.
+    pub fn journal(&self) -> Result<Vec<JournalEntry>, StoreError> {
+        let rows = self.select(
+            "SELECT operation, step FROM journal ORDER BY id DESC",
+            [],
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
+        )?;
+        rows.into_iter()
+            .map(|(operation, step)| {
+                let step = parse("journal", &step)?;
+                Ok(JournalEntry {
+                    operation: OperationId(operation),
+                    step,
+                })
+            })
+            .collect()
+    }
+
+    /// A value that the daemon keeps for itself, such as the boot that it last ran in.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.find("SELECT value FROM settings WHERE key = ?", [key], |row| {
+            row.get(0)
+        })
+    }
+
+    /// All images, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read or a record is damaged.
+    pub fn images(&self) -> Result<Vec<ImageRecord>, StoreError> {
+        self.records(
+            "image",
+            "SELECT record FROM images ORDER BY created DESC, rowid DESC",
+            [],
+        )
+    }
+
+    /// The image of an id.
+    ///
+    /// # Errors
+    /// As [`Store::images`].
+    pub fn image(&self, id: &ImageId) -> Result<Option<ImageRecord>, StoreError> {
+        self.record(
+            "image",
+            "SELECT record FROM images WHERE id = ?",
+            [id.as_str()],
+        )
+    }
+
+    /// The image of a name and tag.
+    ///
+    /// # Errors
+    /// As [`Store::images`].
+    pub fn image_by_tag(
+        &self,
+        name: &ImageName,
+        tag: &ImageTag,
+    ) -> Result<Option<ImageRecord>, StoreError> {
+        self.record(
+            "image",
+            "SELECT record FROM images WHERE name = ? AND tag = ?",
+            [name.as_str(), tag.as_str()],
+        )
+    }
+
+    /// Images whose ids begin with `prefix`, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Store::images`].
+    pub fn images_by_prefix(
+        &self,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<ImageRecord>, StoreError> {
+        self.records(
+            "image",
+            "SELECT record FROM images WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT ?2",
+            params![prefix, limit],
+        )
+    }
+
+    /// All containers, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read or a record is damaged.
+    pub fn containers(&self) -> Result<Vec<ContainerRecord>, StoreError> {
+        self.records(
+            "container",
+            "SELECT record FROM containers ORDER BY created DESC, rowid DESC",
+            [],
+        )
+    }
+
+    /// The container of an id.
+    ///
+    /// # Errors
+    /// As [`Store::containers`].
+    pub fn container(&self, id: &ContainerId) -> Result<Option<ContainerRecord>, StoreError> {
+        self.record(
+            "container",
+            "SELECT record FROM containers WHERE id = ?",
+            [id.as_str()],
+        )
+    }
+
+    /// The container of a name.
+    ///
+    /// # Errors
+    /// As [`Store::containers`].
+    pub fn container_by_name(&self, name: &str) -> Result<Option<ContainerRecord>, StoreError> {
+        self.record(
+            "container",
+            "SELECT record FROM containers WHERE name = ?",
+            [name],
+        )
+    }
+
+    /// Containers whose ids begin with `prefix`, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Store::containers`].
+    pub fn containers_by_prefix(
+        &self,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<ContainerRecord>, StoreError> {
+        self.records(
+            "container",
+            "SELECT record FROM containers WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT ?2",
+            params![prefix, limit],
+        )
+    }
+
+    /// Containers made of an image, oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::containers`].
+    pub fn containers_of_image(&self, image: &ImageId) -> Result<Vec<ContainerRecord>, StoreError> {
+        self.records(
+            "container",
+            "SELECT record FROM containers WHERE image = ? ORDER BY created, rowid",
+            [image.as_str()],
+        )
+    }
+
+    /// Containers that mount a volume, running or not, oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::containers`].
+    pub fn containers_of_volume(
+        &self,
+        volume: &VolumeName,
+    ) -> Result<Vec<ContainerRecord>, StoreError> {
+        self.records(
+            "container",
+            "SELECT record FROM containers WHERE id IN
+                 (SELECT container FROM container_volumes WHERE volume = ?)
+             ORDER BY created, rowid",
+            [volume.as_str()],
+        )
+    }
+
+    /// All volumes, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read or a record is damaged.
+    pub fn volumes(&self) -> Result<Vec<VolumeRecord>, StoreError> {
+        self.select(
+            "SELECT name, created, populated FROM volumes ORDER BY created DESC, rowid DESC",
+            [],
+            volume_columns,
+        )?
+        .into_iter()
+        .map(volume)
+        .collect()
+    }
+
+    /// Volumes that no container mounts, oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::volumes`].
+    pub fn unused_volumes(&self) -> Result<Vec<VolumeRecord>, StoreError> {
+        self.select(
+            "SELECT name, created, populated FROM volumes
+             WHERE name NOT IN (SELECT volume FROM container_volumes) ORDER BY created, rowid",
+            [],
+            volume_columns,
+        )?
+        .into_iter()
+        .map(volume)
+        .collect()
+    }
+
+    /// The volume of a name.
+    ///
+    /// # Errors
+    /// As [`Store::volumes`].
+    pub fn volume(&self, name: &VolumeName) -> Result<Option<VolumeRecord>, StoreError> {
+        self.find(
+            "SELECT name, created, populated FROM volumes WHERE name = ?",
+            [name.as_str()],
+            volume_columns,
+        )?
+        .map(volume)
+        .transpose()
+    }
+
+    /// The execution instance of an id.
+    ///
+    /// # Errors
+    /// When the database can't be read or the record is damaged.
+    pub fn exec(&self, id: &ExecId) -> Result<Option<ExecRecord>, StoreError> {
+        self.record(
+            "execution instance",
+            "SELECT record FROM execs WHERE id = ?",
+            [id.as_str()],
+        )
+    }
+
+    /// Execution instances whose ids begin with `prefix`, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Store::exec`].
+    pub fn execs_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<ExecRecord>, StoreError> {
+        self.records(
+            "execution instance",
+            "SELECT record FROM execs WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT ?2",
+            params![prefix, limit],
+        )
+    }
+
+    /// Execution instances of a container, newest first.
+    ///
+    /// # Errors
+    /// As [`Store::exec`].
+    pub fn execs_of(&self, container: &ContainerId) -> Result<Vec<ExecRecord>, StoreError> {
+        self.records(
+            "execution instance",
+            "SELECT record FROM execs WHERE container = ? ORDER BY created DESC, rowid DESC",
+            [container.as_str()],
+        )
+    }
+
+    /// Execution instances that were started and haven't been seen to end.
+    ///
+    /// # Errors
+    /// As [`Store::exec`].
+    pub fn running_execs(&self) -> Result<Vec<ExecRecord>, StoreError> {
+        self.records(
+            "execution instance",
+            "SELECT record FROM execs WHERE running = 1 ORDER BY created, rowid",
+            [],
+        )
+    }
+
+    fn select<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map(parameters, map)?;
+        Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)
+    }
+
+    fn find<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(sql)?;
+        Ok(statement.query_row(parameters, map).optional()?)
+    }
+
+    fn records<T: DeserializeOwned>(
+        &self,
+        kind: &'static str,
+        sql: &str,
+        parameters: impl Params,
+    ) -> Result<Vec<T>, StoreError> {
+        let texts: Vec<String> = self.select(sql, parameters, |row| row.get(0))?;
+        texts.iter().map(|text| parse(kind, text)).collect()
+    }
+
+    fn record<T: DeserializeOwned>(
+        &self,
+        kind: &'static str,
+        sql: &str,
+        parameters: impl Params,
+    ) -> Result<Option<T>, StoreError> {
+        let text: Option<String> = self.find(sql, parameters, |row| row.get(0))?;
+        text.map(|text| parse(kind, &text)).transpose()
+    }
+}
+
+/// Lets nobody but root read the database; SQLite gives its side files the same mode.
+fn restrict(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+fn parse<T: DeserializeOwned>(kind: &'static str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Damaged {
+        kind,
+        source: error.into(),
+    })
+}
+
+fn print<T: Serialize>(kind: &'static str, record: &T) -> Result<String, StoreError> {
+    serde_json::to_string(record).map_err(|error| StoreError::Damaged {
+        kind,
+        source: error.into(),
+    })
+}
+
+type VolumeColumns = (String, String, bool);
+
+fn volume_columns(row: &Row<'_>) -> rusqlite::Result<VolumeColumns> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn volume((name, created, populated): VolumeColumns) -> Result<VolumeRecord, StoreError> {
+    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
+        kind: "volume",
+        source,
+    };
+    Ok(VolumeRecord {
+        name: name
+            .parse()
+            .map_err(|error: kleene_types::NameError| damaged(error.into()))?,
+        created: created.parse().map_err(|error| damaged(Box::new(error)))?,
+        populated,
+    })
+}
+
+/// Writes records; see [`Store::write`].
+#[derive(Debug)]
+pub struct Transaction<'a>(&'a rusqlite::Transaction<'a>);
+
+impl Transaction<'_> {
+    fn run(&self, sql: &str, parameters: impl Params) -> Result<usize, StoreError> {
+        Ok(self.0.prepare_cached(sql)?.execute(parameters)?)
+    }
+
+    /// Adds a step to a running operation.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn add_step(&self, operation: OperationId, step: &Step) -> Result<(), StoreError> {
+        let step = print("journal", step)?;
+        self.run(
+            "INSERT INTO journal (operation, step) VALUES (?, ?)",
+            params![operation.0, step],
+        )?;
+        Ok(())
+    }
+
+    /// Ends an operation: nothing of it is left to be done.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn finish(&self, operation: OperationId) -> Result<(), StoreError> {
+        self.run("DELETE FROM journal WHERE operation = ?", [operation.0])?;
+        Ok(())
+    }
+
+    /// Keeps a value for the daemon.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn put_setting(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        self.run(
+            "INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)",
+            [key, value],
+        )?;
+        Ok(())
+    }
+
+    /// Writes an image, new or changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when another image has its name and tag.
+    pub fn put_image(&self, image: &ImageRecord) -> Result<(), StoreError> {
+        let (name, tag) = match &image.reference {
+            Some((name, tag)) => (Some(name.as_str()), Some(tag.as_str())),
+            None => (None, None),
+        };
+        self.run(
+            "INSERT INTO images (id, name, tag, created, record) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, tag = excluded.tag,
+                 record = excluded.record",
+            params![
+                image.id.as_str(),
+                name,
+                tag,
+                image.created.to_string(),
+                print("image", image)?
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Deletes an image; missing is success.
+    ///
+    /// # Errors
+    /// When containers of it are recorded.
+    pub fn delete_image(&self, id: &ImageId) -> Result<(), StoreError> {
+        self.run("DELETE FROM images WHERE id = ?", [id.as_str()])?;
+        Ok(())
+    }
+
+    /// Writes a container, new or changed. Its mounts are those that it was made with.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when another container has its name, or its image or a volume isn't
+    /// recorded.
+    pub fn put_container(&self, container: &ContainerRecord) -> Result<(), StoreError> {
+        let id = container.id.as_str();
+        self.run(
+            "INSERT INTO containers (id, name, image, created, record) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, record = excluded.record",
+            params![
+                id,
+                container.name.as_str(),
+                container.image.as_str(),
+                container.created.to_string(),
+                print("container", container)?
+            ],
+        )?;
+        self.run("DELETE FROM container_volumes WHERE container = ?", [id])?;
+        for mount in &container.mounts {
+            if let kleene_types::MountKind::Volume(volume) = &mount.kind {
+                self.run(
+                    "INSERT INTO container_volumes (container, volume) VALUES (?, ?)",
+                    [id, volume.as_str()],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a container with its execution instances; missing is success.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn delete_container(&self, id: &ContainerId) -> Result<(), StoreError> {
+        self.run("DELETE FROM containers WHERE id = ?", [id.as_str()])?;
+        Ok(())
+    }
+
+    /// Writes a volume, new or changed.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn put_volume(&self, volume: &VolumeRecord) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO volumes (name, created, populated) VALUES (?, ?, ?)
+             ON CONFLICT (name) DO UPDATE SET populated = excluded.populated",
+            params![
+                volume.name.as_str(),
+                volume.created.to_string(),
+                volume.populated
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Deletes a volume; missing is success.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when a container mounts it.
+    pub fn delete_volume(&self, name: &VolumeName) -> Result<(), StoreError> {
+        self.run("DELETE FROM volumes WHERE name = ?", [name.as_str()])?;
+        Ok(())
+    }
+
+    /// Writes an execution instance, new or changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when its container isn't recorded.
+    pub fn put_exec(&self, exec: &ExecRecord) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO execs (id, container, created, running, record) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET running = excluded.running, record = excluded.record",
+            params![
+                exec.id.as_str(),
+                exec.container.as_str(),
+                exec.created.to_string(),
+                exec.is_running(),
+                print("execution instance", exec)?
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Deletes an execution instance; missing is success.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn delete_exec(&self, id: &ExecId) -> Result<(), StoreError> {
+        self.run("DELETE FROM execs WHERE id = ?", [id.as_str()])?;
+        Ok(())
+    }
+}
