@@ -1,1 +1,10 @@
-//! placeholder
+//! Storage rooms: where images, containers and volumes lie.
+//!
+//! Each room implements [`kleene_doors::storage::Storage`] and knows nothing of the others; one suite
+//! of tests runs over all of them.
+
+pub mod memory;
+
+mod error;
+
+pub use memory::MemoryStorage;
