@@ -1,1 +1,83 @@
-//! placeholder
+//! The rules: how containers, images and volumes are made, used and removed. No operating system in
+//! here: the machine is reached through the doors of `kleene-doors`, the records through
+//! `kleene-store`.
+//!
+//! Every method blocks until its work is done and durable. Several may run at once: those that touch
+//! the same object wait for each other ([`locks`]). An operation of several steps validates
+//! everything first, then writes its journal entries, then acts; see `kleene_store`'s journal.
+
+mod container;
+mod error;
+mod exec;
+mod image;
+mod journal;
+mod locks;
+mod lookup;
+mod names;
+mod reconcile;
+mod requests;
+mod running;
+mod volume;
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use kleene_doors::host::Host;
+use kleene_doors::storage::Storage;
+use kleene_doors::userland::Userland;
+use kleene_store::Store;
+use kleene_types::ExecId;
+
+use crate::locks::Locks;
+use crate::running::Running;
+
+pub use error::EngineError;
+pub use reconcile::Reconciled;
+pub use requests::{
+    ContainerChanges, ContainerView, Ended, ExecStart, ImageSource, ImageView, NewContainer,
+    NewExec, NewImage, StartedExec, VolumeView,
+};
+
+/// The engine's ways to the machine.
+#[derive(Clone)]
+pub struct Doors {
+    /// Datasets.
+    pub storage: Arc<dyn Storage>,
+    /// Processes and mounts.
+    pub host: Arc<dyn Host>,
+    /// Files of base images.
+    pub userland: Arc<dyn Userland>,
+}
+
+/// Told of every process that runs.
+pub trait Supervisor: Send + Sync {
+    /// Reads `watch` in the background and calls [`Engine::exec_ended`] when it says that the
+    /// process has ended, or breaks off.
+    fn watch(&self, exec: ExecId, watch: UnixStream);
+}
+
+/// The engine.
+pub struct Engine {
+    storage: Arc<dyn Storage>,
+    host: Arc<dyn Host>,
+    userland: Arc<dyn Userland>,
+    store: Store,
+    supervisor: Arc<dyn Supervisor>,
+    locks: Locks,
+    running: Running,
+}
+
+impl Engine {
+    /// An engine over these doors and records. Call [`Engine::reconcile`] before anything else.
+    pub fn new(doors: Doors, store: Store, supervisor: Arc<dyn Supervisor>) -> Self {
+        Self {
+            storage: doors.storage,
+            host: doors.host,
+            userland: doors.userland,
+            store,
+            supervisor,
+            locks: Locks::default(),
+            running: Running::default(),
+        }
+    }
+}

@@ -38,11 +38,11 @@ const MIGRATIONS: [&str; 1] = ["
         id TEXT PRIMARY KEY,
         container TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
         created TEXT NOT NULL,
-        running INTEGER NOT NULL,
+        open INTEGER NOT NULL,
         record TEXT NOT NULL
     ) STRICT;
     CREATE INDEX execs_container ON execs (container);
-    CREATE INDEX execs_running ON execs (running) WHERE running;
+    CREATE INDEX execs_open ON execs (open) WHERE open;
     CREATE TABLE journal (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         operation INTEGER NOT NULL,

@@ -348,14 +348,14 @@ impl Store {
         )
     }
 
-    /// Execution instances that were started and haven't been seen to end.
+    /// Execution instances that haven't been seen to end, started or not, oldest first.
     ///
     /// # Errors
     /// As [`Store::exec`].
-    pub fn running_execs(&self) -> Result<Vec<ExecRecord>, StoreError> {
+    pub fn open_execs(&self) -> Result<Vec<ExecRecord>, StoreError> {
         self.records(
             "execution instance",
-            "SELECT record FROM execs WHERE running = 1 ORDER BY created, rowid",
+            "SELECT record FROM execs WHERE open ORDER BY created, rowid",
             [],
         )
     }
@@ -591,13 +591,13 @@ impl Transaction<'_> {
     /// [`StoreError::Taken`] when its container isn't recorded.
     pub fn put_exec(&self, exec: &ExecRecord) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO execs (id, container, created, running, record) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET running = excluded.running, record = excluded.record",
+            "INSERT INTO execs (id, container, created, open, record) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET open = excluded.open, record = excluded.record",
             params![
                 exec.id.as_str(),
                 exec.container.as_str(),
                 exec.created.to_string(),
-                exec.is_running(),
+                exec.ended.is_none(),
                 print("execution instance", exec)?
             ],
         )?;

@@ -1,0 +1,329 @@
+//! Creating a container: its root as a clone of the image, its volumes, and their first contents.
+
+use std::collections::BTreeSet;
+
+use kleene_doors::host::{CopyUp, Network, SourceKind};
+use kleene_doors::storage::{Dataset, Root, Snapshot};
+use kleene_store::{ContainerRecord, ImageRecord, NetworkDriver, OperationId, Step, VolumeRecord};
+use kleene_types::{
+    ContainerId, ContainerName, ContainerPath, MountKind, MountSpec, SnapshotName, Timestamp,
+    VolumeName, merge_env,
+};
+
+use super::name_taken;
+use crate::locks::{Key, Mode};
+use crate::{Engine, EngineError, NewContainer, names};
+
+/// Most arguments and environment variables of a command, in bytes together. Linux and FreeBSD allow
+/// more; a container that couldn't be started is refused when it is created.
+const MAX_COMMAND: usize = 1 << 20;
+
+impl Engine {
+    /// Creates a container. Volumes that don't exist are created; an empty volume that was never
+    /// populated is filled with what the container has at the mount's destination.
+    ///
+    /// # Errors
+    /// [`EngineError::ImageNotFound`]; [`EngineError::Invalid`] for mounts that can't be made;
+    /// [`EngineError::Conflict`] for a name that is taken. Then nothing was created.
+    pub fn container_create(&self, new: NewContainer) -> Result<ContainerId, EngineError> {
+        let image = self.find_image(&new.image)?;
+        let snapshot = image_snapshot(&image, &new)?;
+        self.validate(&new)?;
+        let record = self.draft(new, &image)?;
+        let volumes = volumes_of(&record.mounts);
+        let _locks = self.locks.hold(
+            volumes
+                .iter()
+                .map(|volume| (Key::Volume(volume.clone()), Mode::Exclusive))
+                .chain([(Key::Image(image.id.clone()), Mode::Shared)]),
+        );
+        if self.store.image(&image.id)?.is_none() {
+            return Err(EngineError::ImageNotFound(image.id.to_string()));
+        }
+        let steps = self.steps(&record, &volumes)?;
+        self.journalled(&steps, |operation| {
+            self.build(
+                &record,
+                &Snapshot {
+                    dataset: Dataset::Image(image.id.clone()),
+                    name: snapshot,
+                },
+            )?;
+            let created = self.provide_volumes(&record)?;
+            self.record_container(operation, &record, &created)
+        })?;
+        Ok(record.id)
+    }
+
+    /// Checks everything that can be checked without creating anything.
+    fn validate(&self, new: &NewContainer) -> Result<(), EngineError> {
+        runtime_network(new.network_driver)?;
+        if new.published_ports > 0 {
+            return Err(EngineError::NotYet(
+                "publishing ports is not available yet: use the network driver 'host', with which \
+                 the container's ports are the host's"
+                    .to_owned(),
+            ));
+        }
+        self.host.check_jail_params(&new.jail_params)?;
+        validate_command(&new.cmd)?;
+        let size = new
+            .cmd
+            .iter()
+            .map(String::len)
+            .chain(new.env.iter().map(|e| e.as_str().len()));
+        if size.sum::<usize>() > MAX_COMMAND {
+            return Err(EngineError::Invalid(format!(
+                "the command and the environment are longer than {MAX_COMMAND} bytes together"
+            )));
+        }
+        unique_destinations(&new.mounts)?;
+        for mount in &new.mounts {
+            self.source_kind(&mount.kind)?;
+        }
+        if let Some(name) = &new.name
+            && self.store.container_by_name(name.as_str())?.is_some()
+        {
+            return Err(name_taken(kleene_store::StoreError::Taken, name));
+        }
+        Ok(())
+    }
+
+    /// What a mount's source is; checks that it is there.
+    pub(crate) fn source_kind(&self, kind: &MountKind) -> Result<SourceKind, EngineError> {
+        match kind {
+            MountKind::Volume(_) => Ok(SourceKind::Directory),
+            MountKind::Nullfs(path) => Ok(self.host.inspect_source(path.as_path())?),
+        }
+    }
+
+    fn draft(
+        &self,
+        new: NewContainer,
+        image: &ImageRecord,
+    ) -> Result<ContainerRecord, EngineError> {
+        let name = match new.name {
+            Some(name) => name,
+            None => names::random(|name: &ContainerName| {
+                self.store
+                    .container_by_name(name.as_str())
+                    .map(|found| found.is_some())
+            })?,
+        };
+        let mut mounts = new.mounts;
+        // What lies deeper is mounted later, so that a mount never hides one beneath it.
+        mounts.sort_by_key(|mount| mount.destination.as_str().matches('/').count());
+        Ok(ContainerRecord {
+            id: ContainerId::random(),
+            name,
+            image: image.id.clone(),
+            cmd: if new.cmd.is_empty() {
+                image.cmd.clone()
+            } else {
+                new.cmd
+            },
+            user: if new.user.is_empty() {
+                image.user.clone()
+            } else {
+                new.user
+            },
+            env: merge_env(&image.env, &new.env),
+            network_driver: new.network_driver,
+            jail_params: new.jail_params,
+            restart_policy: new.restart_policy,
+            persist: new.persist,
+            auto_remove: new.auto_remove,
+            created: Timestamp::now(),
+            mounts,
+            last_run: None,
+        })
+    }
+
+    /// What has to be undone should the creation be cut short.
+    fn steps(
+        &self,
+        record: &ContainerRecord,
+        volumes: &BTreeSet<VolumeName>,
+    ) -> Result<Vec<Step>, EngineError> {
+        let mut steps = Vec::new();
+        for volume in volumes {
+            // Carried out from the end: a volume is settled, then thrown away if it is new.
+            match self.store.volume(volume)? {
+                Some(known) if known.populated => {}
+                Some(_) => steps.push(Step::SettleVolume(volume.clone())),
+                None => {
+                    self.ensure_unclaimed(volume)?;
+                    steps.push(Step::DiscardVolume(volume.clone()));
+                }
+            }
+        }
+        steps.push(Step::DiscardContainer(record.id.clone()));
+        Ok(steps)
+    }
+
+    /// Makes the container's root and checks that everything can be mounted in it.
+    fn build(&self, record: &ContainerRecord, origin: &Snapshot) -> Result<(), EngineError> {
+        let dataset = Dataset::Container(record.id.clone());
+        self.storage.clone_snapshot(origin, &dataset)?;
+        if record.mounts.is_empty() {
+            return Ok(());
+        }
+        let root = self.storage.root(&dataset)?;
+        for mount in &record.mounts {
+            if !beneath_another(&mount.destination, &record.mounts) {
+                let kind = self.source_kind(&mount.kind)?;
+                self.host
+                    .check_destination(&root, &mount.destination, kind)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates the volumes that don't exist and fills those that were never filled. Answers the
+    /// records that are new or changed.
+    fn provide_volumes(&self, record: &ContainerRecord) -> Result<Vec<VolumeRecord>, EngineError> {
+        let mut volumes: Vec<VolumeRecord> = Vec::new();
+        let mut root: Option<Root> = None;
+        for mount in &record.mounts {
+            let MountKind::Volume(name) = &mount.kind else {
+                continue;
+            };
+            let known = volumes.iter().find(|volume| volume.name == *name).cloned();
+            let mut volume = match known {
+                Some(volume) => volume,
+                None => self.ensure_volume(name)?,
+            };
+            if !volume.populated && !beneath_another(&mount.destination, &record.mounts) {
+                let root = match &root {
+                    Some(root) => root,
+                    None => root.insert(self.storage.root(&Dataset::Container(record.id.clone()))?),
+                };
+                volume.populated = self.populate(name, root, &mount.destination)?;
+            }
+            volumes.retain(|other| other.name != *name);
+            volumes.push(volume);
+        }
+        Ok(volumes)
+    }
+
+    /// The volume's record; its dataset is created when there is none.
+    fn ensure_volume(&self, name: &VolumeName) -> Result<VolumeRecord, EngineError> {
+        match self.store.volume(name)? {
+            Some(volume) => Ok(volume),
+            None => {
+                self.storage.create(&Dataset::Volume(name.clone()))?;
+                Ok(VolumeRecord {
+                    name: name.clone(),
+                    created: Timestamp::now(),
+                    populated: false,
+                })
+            }
+        }
+    }
+
+    /// Fills a volume with what `root` has at `from`. Whether the volume counts as populated now.
+    fn populate(
+        &self,
+        volume: &VolumeName,
+        root: &Root,
+        from: &ContainerPath,
+    ) -> Result<bool, EngineError> {
+        let into = self.storage.mountpoint(&Dataset::Volume(volume.clone()));
+        Ok(match self.host.copy_up(root, from, &into)? {
+            CopyUp::NothingToCopy => false,
+            CopyUp::TargetNotEmpty | CopyUp::Copied { .. } => true,
+        })
+    }
+
+    fn record_container(
+        &self,
+        operation: OperationId,
+        record: &ContainerRecord,
+        volumes: &[VolumeRecord],
+    ) -> Result<(), EngineError> {
+        self.store
+            .write(|transaction| {
+                volumes
+                    .iter()
+                    .try_for_each(|volume| transaction.put_volume(volume))?;
+                transaction.put_container(record)?;
+                transaction.finish(operation)
+            })
+            .map_err(|error| name_taken(error, &record.name))
+    }
+}
+
+/// The host's network for a container's driver, as far as there is one yet.
+pub(crate) fn runtime_network(driver: NetworkDriver) -> Result<Network, EngineError> {
+    match driver {
+        NetworkDriver::Host => Ok(Network::Host),
+        NetworkDriver::Disabled => Ok(Network::Disabled),
+        NetworkDriver::Ipnet | NetworkDriver::Vnet => Err(EngineError::NotYet(format!(
+            "the network driver '{}' is not available yet: use 'host' or 'disabled'",
+            driver.as_str()
+        ))),
+    }
+}
+
+/// Refuses commands that no system can execute.
+pub(crate) fn validate_command(cmd: &[String]) -> Result<(), EngineError> {
+    if cmd.iter().any(|argument| argument.contains('\0')) {
+        return Err(EngineError::Invalid(
+            "the command holds a NUL byte".to_owned(),
+        ));
+    }
+    match cmd.first() {
+        Some(program) if program.is_empty() => Err(EngineError::Invalid(
+            "the command's program is an empty text".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The snapshot that the container is cloned from.
+fn image_snapshot(image: &ImageRecord, new: &NewContainer) -> Result<SnapshotName, EngineError> {
+    let Some(wanted) = &new.image.snapshot else {
+        return Ok(SnapshotName::image());
+    };
+    let known = image
+        .instructions
+        .iter()
+        .any(|(_, taken)| taken.as_ref() == Some(wanted));
+    if known || *wanted == SnapshotName::image() {
+        Ok(wanted.clone())
+    } else {
+        Err(EngineError::ImageNotFound(new.image.to_string()))
+    }
+}
+
+fn unique_destinations(mounts: &[MountSpec]) -> Result<(), EngineError> {
+    let mut seen = BTreeSet::new();
+    match mounts.iter().find(|mount| !seen.insert(&mount.destination)) {
+        Some(twice) => Err(EngineError::Invalid(format!(
+            "two mounts have the destination '{}': give each its own",
+            twice.destination
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn volumes_of(mounts: &[MountSpec]) -> BTreeSet<VolumeName> {
+    mounts
+        .iter()
+        .filter_map(|mount| match &mount.kind {
+            MountKind::Volume(name) => Some(name.clone()),
+            MountKind::Nullfs(_) => None,
+        })
+        .collect()
+}
+
+/// Whether `destination` lies within another mount, so that the container's own root has nothing to
+/// do with it.
+fn beneath_another(destination: &ContainerPath, mounts: &[MountSpec]) -> bool {
+    mounts.iter().any(|mount| {
+        destination
+            .as_str()
+            .strip_prefix(mount.destination.as_str())
+            .is_some_and(|rest| rest.starts_with('/'))
+    })
+}

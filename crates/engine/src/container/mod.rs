@@ -1,0 +1,117 @@
+//! Containers: making, showing, changing, stopping and removing them. Starting one is starting an
+//! execution instance in it: see [`crate::exec`].
+
+mod create;
+pub(crate) use create::{runtime_network, validate_command};
+mod remove;
+mod stop;
+
+use kleene_doors::storage::Dataset;
+use kleene_store::{ContainerRecord, StoreError};
+use kleene_types::{ContainerId, ContainerName};
+
+use crate::locks::Key;
+use crate::{ContainerChanges, ContainerView, Engine, EngineError};
+
+impl Engine {
+    /// Containers, newest first; only those that run unless `all`.
+    ///
+    /// # Errors
+    /// When the records can't be read.
+    pub fn container_list(&self, all: bool) -> Result<Vec<ContainerView>, EngineError> {
+        let running = self.running.all();
+        let images = self.store.images()?;
+        let mut views = Vec::new();
+        for record in self.store.containers()? {
+            let pid = running.get(&record.id).map(|init| init.pid);
+            if pid.is_none() && !all {
+                continue;
+            }
+            let image = images.iter().find(|image| image.id == record.image);
+            views.push(ContainerView {
+                image: image.and_then(|image| image.reference.clone()),
+                dataset: self.storage.name(&Dataset::Container(record.id.clone())),
+                record,
+                pid,
+            });
+        }
+        Ok(views)
+    }
+
+    /// One container.
+    ///
+    /// # Errors
+    /// When there is none, or several fit.
+    pub fn container_inspect(&self, reference: &str) -> Result<ContainerView, EngineError> {
+        let record = self.find_container(reference)?;
+        let image = self.store.image(&record.image)?;
+        Ok(ContainerView {
+            image: image.and_then(|image| image.reference),
+            dataset: self.storage.name(&Dataset::Container(record.id.clone())),
+            pid: self.running.get(&record.id).map(|init| init.pid),
+            record,
+        })
+    }
+
+    /// Changes a container's properties. Those of a running container count from its next start.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] when the new name is taken.
+    pub fn container_update(
+        &self,
+        reference: &str,
+        changes: ContainerChanges,
+    ) -> Result<ContainerId, EngineError> {
+        let id = self.find_container(reference)?.id;
+        if let Some(params) = &changes.jail_params {
+            self.host.check_jail_params(params)?;
+        }
+        let _lock = self.locks.exclusive(Key::Container(id.clone()));
+        let mut container = self.recorded_container(&id)?;
+        apply(&mut container, changes);
+        self.store
+            .write(|transaction| transaction.put_container(&container))
+            .map_err(|error| name_taken(error, &container.name))?;
+        Ok(id)
+    }
+
+    /// The record of a container that was found before its lock was taken.
+    pub(crate) fn recorded_container(
+        &self,
+        id: &ContainerId,
+    ) -> Result<ContainerRecord, EngineError> {
+        let record = self.store.container(id)?;
+        record.ok_or_else(|| EngineError::ContainerNotFound(id.to_string()))
+    }
+}
+
+fn apply(container: &mut ContainerRecord, changes: ContainerChanges) {
+    let ContainerChanges {
+        name,
+        cmd,
+        user,
+        env,
+        jail_params,
+        restart_policy,
+        persist,
+    } = changes;
+    container.name = name.unwrap_or_else(|| container.name.clone());
+    container.cmd = cmd.unwrap_or_else(|| std::mem::take(&mut container.cmd));
+    container.user = user.unwrap_or_else(|| std::mem::take(&mut container.user));
+    container.env = env.unwrap_or_else(|| std::mem::take(&mut container.env));
+    container.jail_params =
+        jail_params.unwrap_or_else(|| std::mem::take(&mut container.jail_params));
+    container.restart_policy = restart_policy.unwrap_or(container.restart_policy);
+    container.persist = persist.unwrap_or(container.persist);
+}
+
+/// The error for a container's name that another one has.
+fn name_taken(error: StoreError, name: &ContainerName) -> EngineError {
+    match error {
+        StoreError::Taken => EngineError::Conflict(format!(
+            "the container name '{name}' is taken: choose another one, or remove or rename that \
+             container first"
+        )),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,53 @@
+//! Removing containers.
+
+use kleene_store::Step;
+use kleene_types::ContainerId;
+
+use crate::locks::Key;
+use crate::{Engine, EngineError};
+
+impl Engine {
+    /// Removes a container that doesn't run. Its volumes stay.
+    ///
+    /// # Errors
+    /// [`EngineError::InUse`] when it runs.
+    pub fn container_remove(&self, reference: &str) -> Result<ContainerId, EngineError> {
+        let id = self.find_container(reference)?.id;
+        self.remove_recorded(&id)?;
+        Ok(id)
+    }
+
+    /// Removes all containers that don't run and aren't marked to persist. Answers them, oldest
+    /// first.
+    ///
+    /// # Errors
+    /// The first failure; containers before it are removed then.
+    pub fn container_prune(&self) -> Result<Vec<ContainerId>, EngineError> {
+        let mut removed = Vec::new();
+        for container in self.store.containers()?.into_iter().rev() {
+            if container.persist {
+                continue;
+            }
+            match self.remove_recorded(&container.id) {
+                Ok(()) => removed.push(container.id),
+                // It runs, or somebody else has removed it.
+                Err(EngineError::InUse(_) | EngineError::ContainerNotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
+    pub(crate) fn remove_recorded(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let _lock = self.locks.exclusive(Key::Container(id.clone()));
+        self.recorded_container(id)?;
+        if self.running.get(id).is_some() {
+            return Err(EngineError::InUse(
+                "you cannot remove a running container".to_owned(),
+            ));
+        }
+        self.remove_for_good(Step::RemoveContainer(id.clone()), || {
+            self.finish_removing_container(id)
+        })
+    }
+}

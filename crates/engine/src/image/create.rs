@@ -1,0 +1,87 @@
+//! Creating base images.
+
+use kleene_doors::storage::{Dataset, Root, Snapshot, StorageError};
+use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source};
+use kleene_store::{ImageRecord, Step};
+use kleene_types::{ImageId, ImageTag, SnapshotName, Timestamp};
+
+use crate::{Engine, EngineError, ImageSource, NewImage};
+
+impl Engine {
+    /// Creates a base image. Another image that has its name and tag loses them.
+    ///
+    /// # Errors
+    /// When the source can't be used; nothing is left of the image then.
+    pub fn image_create(
+        &self,
+        new: NewImage,
+        progress: ProgressSink<'_>,
+    ) -> Result<ImageId, EngineError> {
+        let id = ImageId::random();
+        let dataset = Dataset::Image(id.clone());
+        self.journalled(&[Step::DiscardImage(id.clone())], |operation| {
+            let defaults = self.provide(&new, &dataset, progress)?;
+            self.storage.snapshot(&Snapshot {
+                dataset: dataset.clone(),
+                name: SnapshotName::image(),
+            })?;
+            let found = defaults.name.and_then(|name| name.parse().ok());
+            let reference = match (&new.reference, found) {
+                (None, Some(name)) if new.autotag => Some((name, ImageTag::latest())),
+                (reference, _) => reference.clone(),
+            };
+            let image = ImageRecord {
+                id: id.clone(),
+                reference,
+                cmd: defaults.cmd,
+                env: defaults.env,
+                user: String::new(),
+                instructions: Vec::new(),
+                created: Timestamp::now(),
+            };
+            self.put_tagged(&image, Some(operation))
+        })?;
+        Ok(id)
+    }
+
+    /// Makes the image's tree.
+    fn provide(
+        &self,
+        new: &NewImage,
+        dataset: &Dataset,
+        progress: ProgressSink<'_>,
+    ) -> Result<Defaults, EngineError> {
+        match &new.source {
+            ImageSource::Userland(source) => {
+                self.storage.create(dataset)?;
+                self.fill(source, new.extras, dataset, progress)
+            }
+            ImageSource::Zfs {
+                dataset: source,
+                mode,
+            } => {
+                self.storage.adopt(source, *mode, dataset)?;
+                Ok(Defaults {
+                    cmd: vec!["/bin/sh".to_owned()],
+                    ..Defaults::default()
+                })
+            }
+        }
+    }
+
+    fn fill(
+        &self,
+        source: &Source,
+        extras: Extras,
+        dataset: &Dataset,
+        progress: ProgressSink<'_>,
+    ) -> Result<Defaults, EngineError> {
+        match self.storage.root(dataset)? {
+            Root::Directory { path } => Ok(self.userland.fill(source, extras, &path, progress)?),
+            Root::Overlay { .. } => Err(StorageError::Unsupported(
+                "the new image's dataset is not a plain directory".to_owned(),
+            )
+            .into()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Carrying out the journal's steps: undoing or finishing operations that failed or were cut short.
+
+use kleene_doors::storage::{Dataset, StorageError};
+use kleene_store::{JournalEntry, OperationId, Step};
+use kleene_types::{ContainerId, ImageId, VolumeName};
+use tracing::error;
+
+use crate::{Engine, EngineError};
+
+impl Engine {
+    /// Runs `work` as a journalled operation: `steps` are written down before it begins and carried
+    /// out, the last one first, when it fails. `work` ends the operation itself (by
+    /// `Transaction::finish`) in the transaction that writes its result.
+    pub(crate) fn journalled<T>(
+        &self,
+        steps: &[Step],
+        work: impl FnOnce(OperationId) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let operation = self.store.begin(steps)?;
+        work(operation).inspect_err(|_| self.abandon(operation))
+    }
+
+    /// Carries out what the journal holds for a failed operation. What can't be done now stays in
+    /// the journal for the next start.
+    fn abandon(&self, operation: OperationId) {
+        let entries = match self.store.journal() {
+            Ok(entries) => entries,
+            Err(problem) => {
+                return error!(%problem, "the journal can't be read to undo an operation");
+            }
+        };
+        let entries = entries
+            .into_iter()
+            .filter(|entry| entry.operation == operation)
+            .collect();
+        for problem in self.carry_out(entries) {
+            error!(problem, "undoing an operation");
+        }
+    }
+
+    /// Carries out journal entries in the given order, going on past failures. An operation all of
+    /// whose steps succeeded leaves the journal. Answers the problems.
+    pub(crate) fn carry_out(&self, entries: Vec<JournalEntry>) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut failed: Vec<OperationId> = Vec::new();
+        let mut operations: Vec<OperationId> = Vec::new();
+        for JournalEntry { operation, step } in entries {
+            if !operations.contains(&operation) {
+                operations.push(operation);
+            }
+            if let Err(problem) = self.carry_out_step(&step) {
+                problems.push(format!("{step:?}: {problem}"));
+                failed.push(operation);
+            }
+        }
+        for operation in operations
+            .into_iter()
+            .filter(|operation| !failed.contains(operation))
+        {
+            if let Err(problem) = self
+                .store
+                .write(|transaction| transaction.finish(operation))
+            {
+                problems.push(problem.to_string());
+            }
+        }
+        problems
+    }
+
+    fn carry_out_step(&self, step: &Step) -> Result<(), EngineError> {
+        match step {
+            Step::DiscardContainer(id) => self.discard(Dataset::Container(id.clone())),
+            Step::DiscardImage(id) => self.discard(Dataset::Image(id.clone())),
+            Step::DiscardVolume(name) => self.discard_volume(name),
+            Step::SettleVolume(name) => self.settle_volume(name),
+            Step::RemoveContainer(id) => self.finish_removing_container(id),
+            Step::RemoveImage(id) => self.finish_removing_image(id),
+            Step::RemoveVolume(name) => self.finish_removing_volume(name),
+        }
+    }
+
+    /// Destroys a dataset, if it is there.
+    pub(crate) fn discard(&self, dataset: Dataset) -> Result<(), EngineError> {
+        match self.storage.destroy(&dataset) {
+            Ok(()) | Err(StorageError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Destroys the dataset of a volume that was never recorded.
+    fn discard_volume(&self, name: &VolumeName) -> Result<(), EngineError> {
+        match self.store.volume(name)? {
+            Some(_) => Ok(()),
+            None => self.discard(Dataset::Volume(name.clone())),
+        }
+    }
+
+    /// Finishes or undoes the copying of files into a volume, and notes whether it holds them.
+    fn settle_volume(&self, name: &VolumeName) -> Result<(), EngineError> {
+        let dataset = Dataset::Volume(name.clone());
+        if !self.storage.exists(&dataset)? {
+            return Ok(());
+        }
+        let filled = self
+            .host
+            .recover_copy_up(&self.storage.mountpoint(&dataset))?;
+        if let Some(mut volume) = self.store.volume(name)?
+            && filled
+        {
+            volume.populated = true;
+            self.store
+                .write(|transaction| transaction.put_volume(&volume))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish_removing_container(&self, id: &ContainerId) -> Result<(), EngineError> {
+        for exec in self.store.execs_of(id)? {
+            self.host.forget(&exec.id)?;
+        }
+        self.host.clean(id)?;
+        self.discard(Dataset::Container(id.clone()))?;
+        Ok(self
+            .store
+            .write(|transaction| transaction.delete_container(id))?)
+    }
+
+    pub(crate) fn finish_removing_image(&self, id: &ImageId) -> Result<(), EngineError> {
+        self.discard(Dataset::Image(id.clone()))?;
+        Ok(self
+            .store
+            .write(|transaction| transaction.delete_image(id))?)
+    }
+
+    pub(crate) fn finish_removing_volume(&self, name: &VolumeName) -> Result<(), EngineError> {
+        self.discard(Dataset::Volume(name.clone()))?;
+        Ok(self
+            .store
+            .write(|transaction| transaction.delete_volume(name))?)
+    }
+
+    /// Removes an object for good: once its removal has begun it is finished, at the latest when
+    /// the daemon starts next. A failure leaves the record, so that it can be tried again.
+    pub(crate) fn remove_for_good(
+        &self,
+        step: Step,
+        finish: impl FnOnce() -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let operation = self.store.begin(std::slice::from_ref(&step))?;
+        let result = finish();
+        self.store
+            .write(|transaction| transaction.finish(operation))?;
+        result
+    }
+}
