@@ -1,0 +1,154 @@
+//! The new process, from its making to the execution of its program.
+//!
+//! namespaces → mounts → `pivot_root` → host name → streams → capabilities → user →
+//! `no_new_privs` → system call filter → program.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use kleene_doors::host::Network;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Gid, Uid};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
+
+use crate::confine::confine;
+use crate::exec::Program;
+use crate::failure::{OrFail, Started};
+use crate::prepare::{Inside, NewContainer, Prepared, Streams};
+use crate::user::Identity;
+use crate::{channel, dev, mounts, sys, user};
+
+/// Becomes the program, or tells the monitor why not and ends.
+pub(crate) fn run(prepared: Prepared, channel: &OwnedFd) -> ! {
+    let Err(failure) = become_program(prepared, channel);
+    channel::send_failure(channel, &failure);
+    // Nothing that the monitor has set up may run its end in this process.
+    // SAFETY: the only thread of a process that shares no memory ends it.
+    unsafe { libc::_exit(1) }
+}
+
+fn become_program(prepared: Prepared, channel: &OwnedFd) -> Started<Infallible> {
+    let Prepared { place, groups, mut filter, process, streams } = prepared;
+    begin().or_fail(|| "preparing the process".to_owned())?;
+    groups.enter().or_fail(|| "entering the control group".to_owned())?;
+    let (root, dev) = match &place {
+        Inside::New(container) => make(container)?,
+        Inside::Running(init) => join(init)?,
+    };
+    let identity = user::resolve(root.as_fd(), &process.user)?;
+    let is_new = matches!(place, Inside::New(_));
+    connect(streams, &dev, &identity, is_new, channel)?;
+    let program = Program::new(&process, &identity)?;
+
+    // SAFETY: nothing is closed now. Whatever is open for the monitor's sake, and the way to it,
+    // closes when the program is executed.
+    unsafe { sys::close_range(3, true) }.or_fail(|| "closing descriptors".to_owned())?;
+    confine(&identity, groups.control_devices(), &mut filter)?;
+    program.execute()
+}
+
+/// What can be done anywhere.
+fn begin() -> std::io::Result<()> {
+    sys::die_with_parent()?;
+    rustix::process::setsid()?;
+    rustix::process::umask(Mode::empty());
+    sys::reset_signals()
+}
+
+/// Makes the container around this process. Gives its root and its `/dev`.
+fn make(container: &NewContainer) -> Started<(OwnedFd, OwnedFd)> {
+    // Only now: the namespace's root is the control group that the process is in.
+    // SAFETY: no thread shares anything with this process.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }
+        .or_fail(|| "making a control group namespace".to_owned())?;
+    mounts::enter_root(&container.root)?;
+    let dev = mounts::populate(container.root.as_fd(), container)?;
+    rustix::system::sethostname(container.hostname.as_bytes())
+        .or_fail(|| format!("setting the host name '{}'", container.hostname))?;
+    if container.network == Network::Disabled {
+        loopback().or_fail(|| "bringing the loopback interface up".to_owned())?;
+    }
+    Ok((open_root()?, dev))
+}
+
+fn loopback() -> std::io::Result<()> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    sys::loopback_up(&socket)
+}
+
+/// Enters the container's namespaces, but for that of processes, which this process was made in.
+fn join(init: &OwnedFd) -> Started<(OwnedFd, OwnedFd)> {
+    let namespaces = ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::CONTROL_GROUP
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::NETWORK;
+    rustix::thread::move_into_thread_name_spaces(init.as_fd(), namespaces)
+        .or_fail(|| "entering the container".to_owned())?;
+    let root = open_root()?;
+    let dev = dev::open(root.as_fd()).or_fail(|| "opening the container's /dev".to_owned())?;
+    Ok((root, dev))
+}
+
+/// The root directory, in which the working directory is, too.
+fn open_root() -> Started<OwnedFd> {
+    let open = || {
+        rustix::process::chdir(c"/")?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(c"/", flags, Mode::empty())
+    };
+    open().or_fail(|| "opening the container's root".to_owned())
+}
+
+/// Makes the process's standard streams what they are to be, and gives them to its user.
+fn connect(
+    streams: Streams,
+    dev: &OwnedFd,
+    identity: &Identity,
+    is_new: bool,
+    channel: &OwnedFd,
+) -> Started<()> {
+    let failed = || "connecting the standard streams".to_owned();
+    match streams {
+        Streams::Terminal(window) => {
+            let (master, terminal) = dev::new_terminal(dev.as_fd(), window)?;
+            if is_new {
+                dev::add_console(dev, &terminal)?;
+            }
+            channel::send_terminal(channel, &master).or_fail(failed)?;
+            rustix::process::ioctl_tiocsctty(&terminal).or_fail(failed)?;
+            own(&terminal, identity).or_fail(failed)?;
+            let side = terminal.as_fd();
+            redirect(side, side, side).or_fail(failed)
+        }
+        Streams::Pipes { stdin, stdout, stderr } => {
+            for pipe in [stdin.as_ref(), Some(&stdout), Some(&stderr)].into_iter().flatten() {
+                own(pipe, identity).or_fail(failed)?;
+            }
+            let stdin = match stdin {
+                Some(pipe) => pipe,
+                None => dev::open_null(dev.as_fd())
+                    .or_fail(|| "opening the container's /dev/null".to_owned())?,
+            };
+            redirect(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).or_fail(failed)
+        }
+    }
+}
+
+/// Lets the user open the stream again, as `/dev/stdout` for one.
+fn own(stream: &OwnedFd, identity: &Identity) -> rustix::io::Result<()> {
+    rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None::<Gid>)
+}
+
+fn redirect(
+    stdin: BorrowedFd<'_>,
+    stdout: BorrowedFd<'_>,
+    stderr: BorrowedFd<'_>,
+) -> rustix::io::Result<()> {
+    rustix::stdio::dup2_stdin(stdin)?;
+    rustix::stdio::dup2_stdout(stdout)?;
+    rustix::stdio::dup2_stderr(stderr)
+}

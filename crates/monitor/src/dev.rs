@@ -1,0 +1,151 @@
+//! A container's `/dev`: a small file system of its own with harmless devices, and terminals.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use kleene_doors::host::WindowSize;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+
+use crate::failure::{OrFail, Started, setup};
+use crate::mounts::{HARMLESS, attach, copy_of, mount_system, new_mount};
+
+/// Devices by name, major and minor number (`Documentation/admin-guide/devices.txt`).
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+const LINKS: [(&str, &str); 6] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("/proc/kcore", "core"),
+    ("pts/ptmx", "ptmx"),
+];
+const NULL: (u32, u32) = (1, 3);
+const PTMX: (u32, u32) = (5, 2);
+/// The group of terminals in every distribution (`tty`).
+const TTY_GROUP: &str = "5";
+const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+
+/// Mounts `/dev` and what belongs in it.
+pub(crate) fn mount(root: BorrowedFd<'_>) -> Started<OwnedFd> {
+    let options = [("mode", "755"), ("size", "65536k")];
+    let attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+    let dev = mount_system(root, "dev", "tmpfs", &options, attributes)?;
+    fill(&dev).or_fail(|| "making the devices in /dev".to_owned())?;
+
+    let pts = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", TTY_GROUP)];
+    // Terminals are devices.
+    let no_programs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    mount_in(&dev, "pts", "devpts", &pts, no_programs)?;
+    mount_in(&dev, "shm", "tmpfs", &[("mode", "1777"), ("size", "65536k")], HARMLESS)?;
+    mount_in(&dev, "mqueue", "mqueue", &[], HARMLESS)?;
+    Ok(dev)
+}
+
+fn fill(dev: &OwnedFd) -> rustix::io::Result<()> {
+    for (name, major, minor) in DEVICES {
+        let device = rustix::fs::makedev(major, minor);
+        let mode = Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, device)?;
+    }
+    for (target, name) in LINKS {
+        rustix::fs::symlinkat(target, dev, name)?;
+    }
+    Ok(())
+}
+
+fn mount_in(
+    dev: &OwnedFd,
+    name: &str,
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> Started<()> {
+    let made = || {
+        let mount = match new_mount(kind, options, attributes) {
+            // A kernel without POSIX message queues.
+            Err(Errno::NODEV) if kind == "mqueue" => return Ok(()),
+            other => other?,
+        };
+        rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        attach(mount, rustix::fs::openat(dev, name, flags, Mode::empty())?)
+    };
+    made().or_fail(|| format!("mounting /dev/{name}"))
+}
+
+/// Opens `null` in a container's `/dev`, which must be the real one.
+pub(crate) fn open_null(dev: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    open_device(dev, "null", NULL)
+}
+
+/// Opens the container's `/dev`, whoever has mounted it.
+pub(crate) fn open(root: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat2(root, c"dev", flags, Mode::empty(), no_links())
+}
+
+fn no_links() -> ResolveFlags {
+    ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS
+}
+
+/// Opens a character device in `/dev`. The container may have put anything there, so opening must
+/// not wait for anybody, and what was opened is looked at.
+fn open_device(
+    dev: BorrowedFd<'_>,
+    name: &str,
+    (major, minor): (u32, u32),
+) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let device = rustix::fs::openat2(dev, name, flags, Mode::empty(), no_links())?;
+    let stat = rustix::fs::fstat(&device)?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if is_device && stat.st_rdev == rustix::fs::makedev(major, minor) {
+        rustix::fs::fcntl_setfl(&device, OFlags::empty())?;
+        Ok(device)
+    } else {
+        Err(Errno::NXIO)
+    }
+}
+
+/// A new terminal of the container's: its controlling side for the monitor, its own side for the
+/// process.
+pub(crate) fn new_terminal(
+    dev: BorrowedFd<'_>,
+    window: Option<WindowSize>,
+) -> Started<(OwnedFd, OwnedFd)> {
+    let failed = || "making a terminal in /dev/pts".to_owned();
+    let master = open_device(dev, "pts/ptmx", PTMX).or_fail(failed)?;
+    let kind = rustix::fs::fstatfs(&master).or_fail(failed)?.f_type;
+    if u64::try_from(kind) != Ok(DEVPTS_SUPER_MAGIC) {
+        return Err(setup(format!("{} failed: it is not the container's own", failed())));
+    }
+    rustix::pty::unlockpt(&master).or_fail(failed)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(&master, flags).or_fail(failed)?;
+    if let Some(window) = window {
+        rustix::termios::tcsetwinsize(&terminal, window_size(window)).or_fail(failed)?;
+    }
+    Ok((master, terminal))
+}
+
+/// The size as `termios` has it.
+pub(crate) fn window_size(window: WindowSize) -> Winsize {
+    Winsize { ws_row: window.rows, ws_col: window.columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+/// Makes the terminal `/dev/console`, too.
+pub(crate) fn add_console(dev: &OwnedFd, terminal: &OwnedFd) -> Started<()> {
+    let add = || {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let console = rustix::fs::openat(dev, "console", flags, Mode::from_raw_mode(0o600))?;
+        attach(copy_of(terminal.as_fd())?, console)
+    };
+    add().or_fail(|| "making /dev/console".to_owned())
+}

@@ -1,0 +1,193 @@
+//! The mounts of a new container, made from inside its mount namespace, by descriptor.
+//!
+//! Every target is resolved beneath the container's root and then mounted on by its descriptor.
+//! Between the two, another container that shares a volume may move directories around in it; the
+//! mount then still lies in that volume, and is seen not to be where it was wanted.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use kleene_tree::{Open, create_dirs_in_root, create_file_in_root, open_in_root};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    mount_change, move_mount, open_tree, unmount,
+};
+
+use crate::dev;
+use crate::failure::{OrFail, Started, setup};
+use crate::prepare::{Bind, NewContainer};
+use crate::root::set_tree_attributes;
+
+/// Parts of `/proc` that tell about the host, or act on it, as Docker hides them.
+const MASKED_IN_PROC: [&str; 10] = [
+    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi",
+    "timer_list", "timer_stats",
+];
+/// The same in `/sys`.
+const MASKED_IN_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+/// Parts of `/proc` that may be read but not written.
+const READ_ONLY_IN_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+/// No set-user-id programs, no devices, no programs at all.
+pub(crate) const HARMLESS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// Makes the container's root the root of this mount namespace, and nothing else reachable in it.
+///
+/// The working directory serves as the place where the root is attached for a moment.
+pub(crate) fn enter_root(root: &OwnedFd) -> Started<()> {
+    let failed = || "making the container's root the root directory".to_owned();
+    // Nothing that is mounted here may show up on the host.
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).or_fail(failed)?;
+    move_mount(root, c"", CWD, c".", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).or_fail(failed)?;
+    rustix::process::fchdir(root).or_fail(failed)?;
+    // The old root then lies on top of the new one, and is taken off: see pivot_root(2).
+    rustix::process::pivot_root(c".", c".").or_fail(failed)?;
+    unmount(c".", UnmountFlags::DETACH).or_fail(failed)?;
+    rustix::process::chdir(c"/").or_fail(failed)
+}
+
+/// Makes all mounts of the container, whose root is the root directory already. Gives `/dev`.
+pub(crate) fn populate(root: BorrowedFd<'_>, container: &NewContainer) -> Started<OwnedFd> {
+    let proc = mount_system(root, "proc", "proc", &[], HARMLESS)?;
+    let read_only = HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let sys = mount_system(root, "sys", "sysfs", &[], read_only)?;
+    let dev = dev::mount(root)?;
+    for bind in &container.binds {
+        attach_bind(root, bind)?;
+    }
+    for name in READ_ONLY_IN_PROC {
+        make_read_only(proc.as_fd(), name).or_fail(|| format!("protecting /proc/{name}"))?;
+    }
+    let masks = Masks::new(dev.as_fd())?;
+    for (directory, at, names) in
+        [("/proc", &proc, &MASKED_IN_PROC[..]), ("/sys", &sys, &MASKED_IN_SYS[..])]
+    {
+        for name in names {
+            masks.hide(at.as_fd(), name).or_fail(|| format!("hiding {directory}/{name}"))?;
+        }
+    }
+    Ok(dev)
+}
+
+/// A new file system, not attached anywhere yet.
+pub(crate) fn new_mount(
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(&context, *key, *value)?;
+    }
+    fsconfig_create(&context)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// Attaches a detached tree to an open target.
+pub(crate) fn attach(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
+    let flags =
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, c"", target, c"", flags)
+}
+
+/// A copy of the mount at an open file or directory, not attached anywhere yet.
+pub(crate) fn copy_of(target: impl AsFd) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(target, c"", flags)
+}
+
+/// Mounts a new file system of the kernel's on a directory in the root. Links aren't followed: the
+/// container's `/proc` must be `/proc`.
+pub(crate) fn mount_system(
+    root: BorrowedFd<'_>,
+    directory: &str,
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> Started<OwnedFd> {
+    let failed = || format!("mounting /{directory}");
+    let mount = new_mount(kind, options, attributes).or_fail(failed)?;
+    match rustix::fs::mkdirat(root, directory, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => {}
+        other => other.or_fail(failed)?,
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let target = rustix::fs::openat(root, directory, flags, Mode::empty()).map_err(|errno| {
+        let hint = "it must be a directory in the image, not a link or a file";
+        setup(format!("{} failed: {errno}: {hint}", failed()))
+    })?;
+    attach(&mount, &target).or_fail(failed)?;
+    Ok(mount)
+}
+
+/// Attaches a mount's source to its destination, which is made when it is missing.
+fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
+    let failed = || format!("mounting {} on {}", bind.source, bind.destination);
+    let path = bind.destination.beneath();
+    if bind.is_directory {
+        let target = create_dirs_in_root(root, path, 0o755).or_fail(failed)?;
+        attach(&bind.tree, target).or_fail(failed)?;
+    } else {
+        let target = create_file_in_root(root, path, 0o644).or_fail(failed)?;
+        attach(&bind.tree, target).or_fail(failed)?;
+    }
+    let seen = open_in_root(root, path, Open::Handle).or_fail(failed)?;
+    let stat = rustix::fs::fstat(&seen).or_fail(failed)?;
+    if (stat.st_dev, stat.st_ino) == bind.identity {
+        Ok(())
+    } else {
+        Err(setup(format!("{} failed: the destination was moved meanwhile", failed())))
+    }
+}
+
+/// Opens something in a file system that was just mounted; `None` when this kernel hasn't got it.
+fn open_part(mount: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match rustix::fs::openat2(mount, Path::new(name), flags, Mode::empty(), resolve) {
+        Ok(part) => Ok(Some(part)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn make_read_only(mount: BorrowedFd<'_>, name: &str) -> rustix::io::Result<()> {
+    let Some(part) = open_part(mount, name)? else { return Ok(()) };
+    let copy = copy_of(&part)?;
+    set_tree_attributes(&copy, HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+    attach(copy, part)
+}
+
+/// What hidden files and directories are covered with.
+struct Masks {
+    /// The container's own `/dev/null`, made a moment ago: by descriptor, so that nothing else can
+    /// be in its place (CVE-2025-31133).
+    null: OwnedFd,
+}
+
+impl Masks {
+    fn new(dev: BorrowedFd<'_>) -> Started<Self> {
+        let null = dev::open_null(dev).or_fail(|| "opening /dev/null".to_owned())?;
+        Ok(Self { null })
+    }
+
+    fn hide(&self, mount: BorrowedFd<'_>, name: &str) -> rustix::io::Result<()> {
+        let Some(part) = open_part(mount, name)? else { return Ok(()) };
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&part)?.st_mode);
+        let cover = if kind == FileType::Directory {
+            let read_only = HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY;
+            new_mount("tmpfs", &[("size", "4k"), ("nr_inodes", "1")], read_only)?
+        } else {
+            copy_of(&self.null)?
+        };
+        attach(cover, part)
+    }
+}

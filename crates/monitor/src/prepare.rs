@@ -1,0 +1,194 @@
+//! Opens everything that a new process needs of the host, before it is made.
+//!
+//! Afterwards the new process works on descriptors and on paths inside the container only.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+
+use kleene_doors::host::{ContainerSetup, Mount, Network, Place, Process, Stdin, WindowSize};
+use kleene_types::ContainerPath;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::cgroup::Groups;
+use crate::failure::{OrFail, Started, setup};
+use crate::proto::{InitProcess, StartMessage};
+use crate::root::{open_root, set_tree_attributes};
+use crate::status::start_time;
+
+/// What the new process is given.
+pub(crate) struct Prepared {
+    pub place: Inside,
+    pub groups: Groups,
+    pub filter: Vec<libc::sock_filter>,
+    pub process: Process,
+    pub streams: Streams,
+}
+
+/// Where the process is to live.
+pub(crate) enum Inside {
+    /// In a container that is made now.
+    New(NewContainer),
+    /// In the container of the process behind this descriptor.
+    Running(OwnedFd),
+}
+
+/// A container that is to be made.
+pub(crate) struct NewContainer {
+    pub hostname: String,
+    /// The root's detached mount tree.
+    pub root: OwnedFd,
+    pub binds: Vec<Bind>,
+    pub network: Network,
+}
+
+/// A mount's source, ready to be attached.
+pub(crate) struct Bind {
+    /// For messages.
+    pub source: String,
+    pub destination: ContainerPath,
+    /// The source's detached mount tree.
+    pub tree: OwnedFd,
+    pub is_directory: bool,
+    /// Device and inode of the source.
+    pub identity: (u64, u64),
+}
+
+/// The process's ends of its streams.
+pub(crate) enum Streams {
+    /// A new terminal of the container's.
+    Terminal(Option<WindowSize>),
+    /// Pipes; no standard input means the container's `/dev/null`.
+    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+}
+
+/// The monitor's ends of the pipes.
+#[derive(Default)]
+pub(crate) struct Pipes {
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+}
+
+/// Opens everything.
+pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
+    let StartMessage { request, seccomp, cgroups, join, .. } = message;
+    let filter = read_filter(&seccomp)
+        .or_fail(|| format!("reading the system call filter {}", seccomp.display()))?;
+    let (place, groups) = match (request.place, join) {
+        (Place::New(container), _) => {
+            let container = new_container(container)?;
+            (Inside::New(container), Groups::create(&cgroups)?)
+        }
+        (Place::Running { .. }, Some(init)) => {
+            (Inside::Running(open_init(init)?), Groups::open(&cgroups)?)
+        }
+        (Place::Running { init }, None) => {
+            return Err(setup(format!("the container of instance {init} is not running")));
+        }
+    };
+    let (streams, pipes) = streams(&request.process)?;
+    let process = request.process;
+    Ok((Prepared { place, groups, filter, process, streams }, pipes))
+}
+
+fn new_container(setup: ContainerSetup) -> Started<NewContainer> {
+    let root = open_root(&setup.root).or_fail(|| "opening the container's root".to_owned())?;
+    let binds = setup.mounts.iter().map(open_source).collect::<Started<Vec<Bind>>>()?;
+    let ContainerSetup { hostname, network, .. } = setup;
+    Ok(NewContainer { hostname, root, binds, network })
+}
+
+/// Opens a mount's source as a detached, private, recursive copy of what is mounted there. Devices
+/// in it are out of reach for the container.
+fn open_source(mount: &Mount) -> Started<Bind> {
+    let source = mount.source.display().to_string();
+    let failed = || format!("mounting {source} on {}", mount.destination);
+    let handle = rustix::fs::open(&mount.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .or_fail(failed)?;
+    let stat = rustix::fs::fstat(&handle).or_fail(failed)?;
+    let is_directory = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => true,
+        FileType::RegularFile => false,
+        _ => {
+            return Err(setup(format!(
+                "{} failed: the source is neither a directory nor a regular file",
+                failed()
+            )));
+        }
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(&handle, c"", flags).or_fail(failed)?;
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
+    if mount.read_only {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
+    set_tree_attributes(&tree, attributes).or_fail(failed)?;
+    Ok(Bind {
+        source,
+        destination: mount.destination.clone(),
+        tree,
+        is_directory,
+        identity: (stat.st_dev, stat.st_ino),
+    })
+}
+
+/// Opens the container's first process, which must be the one that was recorded.
+fn open_init(init: InitProcess) -> Started<OwnedFd> {
+    let gone = || setup(format!("the container's first process {} is not running", init.pid));
+    let pid = i32::try_from(init.pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
+    // The descriptor was opened before, so from here on the id can't come to mean another one.
+    let started = start_time(init.pid).or_fail(|| "looking at the container".to_owned())?;
+    if started == Some(init.start_time) { Ok(pidfd) } else { Err(gone()) }
+}
+
+fn read_filter(path: &std::path::Path) -> std::io::Result<Vec<libc::sock_filter>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.read_to_end(&mut bytes)?;
+    let (instructions, rest) = bytes.as_chunks::<8>();
+    if instructions.is_empty() || !rest.is_empty() {
+        return Err(std::io::Error::other("it is no compiled filter: remove it and try again"));
+    }
+    Ok(instructions.iter().map(instruction).collect())
+}
+
+/// One `struct sock_filter`, as it lies in memory.
+fn instruction(bytes: &[u8; 8]) -> libc::sock_filter {
+    let [c0, c1, jt, jf, k0, k1, k2, k3] = *bytes;
+    libc::sock_filter {
+        code: u16::from_ne_bytes([c0, c1]),
+        jt,
+        jf,
+        k: u32::from_ne_bytes([k0, k1, k2, k3]),
+    }
+}
+
+fn streams(process: &Process) -> Started<(Streams, Pipes)> {
+    if process.tty {
+        return Ok((Streams::Terminal(process.window), Pipes::default()));
+    }
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).or_fail(|| "making a pipe".to_owned());
+    let (stdout_read, stdout) = pipe()?;
+    let (stderr_read, stderr) = pipe()?;
+    let (stdin, stdin_write) = match process.stdin {
+        Stdin::Null => (None, None),
+        Stdin::Stream => {
+            let (read, write) = pipe()?;
+            (Some(read), Some(write))
+        }
+    };
+    for end in [Some(&stdout_read), Some(&stderr_read), stdin_write.as_ref()].into_iter().flatten()
+    {
+        rustix::io::ioctl_fionbio(end.as_fd(), true).or_fail(|| "making a pipe".to_owned())?;
+    }
+    let pipes =
+        Pipes { stdin: stdin_write, stdout: Some(stdout_read), stderr: Some(stderr_read) };
+    Ok((Streams::Pipes { stdin, stdout, stderr }, pipes))
+}

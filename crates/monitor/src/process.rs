@@ -1,0 +1,181 @@
+//! The monitor's life, from the first message to the last.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::ExitCode;
+
+use kleene_doors::frames::Frame;
+use kleene_doors::host::{Network, Place};
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::ThreadNameSpaceType;
+
+use crate::failure::{OrFail, Started, whole};
+use crate::input::Input;
+use crate::prepare::{Inside, Pipes, prepare};
+use crate::proto::StartMessage;
+use crate::relay::{Relay, Streams};
+use crate::status::{SOCKET, Status, start_time};
+use crate::sys::{Cloned, Disposition};
+use crate::{channel, child, sys};
+
+/// Signals that end a process when nobody handles them, and may reach the monitor when the machine
+/// goes down or somebody is careless. It goes on until its process has ended.
+const IGNORED: [libc::c_int; 8] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGPIPE,
+    libc::SIGTERM,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+];
+
+/// Does everything a monitor does. Standard input is the control stream, standard output the
+/// attached client's, standard error the monitor's log, and the working directory the execution
+/// instance's.
+pub fn run() -> ExitCode {
+    match monitor() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be a file on a full disk: there is nobody else to tell.
+            drop(writeln!(io::stderr(), "kleene-monitor: {}", whole(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn monitor() -> io::Result<()> {
+    let (mut control, attached) = take_descriptors()?;
+    settle()?;
+    let message = match Frame::read(&mut control)? {
+        Some(Frame::Start(message)) => serde_json::from_slice::<StartMessage>(&message)?,
+        _ => return Err(io::Error::other("the daemon has sent no start message")),
+    };
+    let attached = message.request.attach.then(|| UnixStream::from(attached));
+    match start(message) {
+        Ok(started) => {
+            Frame::Started(started.status.pid).write(&mut control)?;
+            sys::trim_memory();
+            let Running { streams, listener, status } = started;
+            let mut relay = Relay::new(streams, listener, control, attached)?;
+            relay.run(status)
+        }
+        Err(failure) => Frame::Failed(failure).write(&mut control),
+    }
+}
+
+/// Takes control and attached stream over, puts `/dev/null` in their place, and closes whatever
+/// else the daemon has left open.
+fn take_descriptors() -> io::Result<(UnixStream, OwnedFd)> {
+    // SAFETY: nothing has been opened yet.
+    unsafe { sys::close_range(3, false) }?;
+    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let attached = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok((control.into(), attached))
+}
+
+/// Makes the process independent of the daemon, and uninteresting to containers.
+fn settle() -> io::Result<()> {
+    rustix::process::setsid()?;
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    for signal in IGNORED {
+        sys::set_signal(signal, Disposition::Ignore);
+    }
+    sys::frugal_allocator();
+    sys::hide_from_others()
+}
+
+/// What there is once the program runs.
+struct Running {
+    streams: Streams,
+    listener: UnixListener,
+    status: Status,
+}
+
+fn start(message: StartMessage) -> Started<Running> {
+    let container = message.request.container.clone();
+    let boot_id = message.boot_id.clone();
+    let listener = UnixListener::bind(SOCKET).or_fail(|| format!("making the socket {SOCKET}"))?;
+    let flags = namespaces(&message.request.place);
+    let (prepared, pipes) = prepare(message)?;
+    if let Inside::Running(init) = &prepared.place {
+        // Counts for the processes made from now on.
+        let namespace = ThreadNameSpaceType::PROCESS_ID;
+        rustix::thread::move_into_thread_name_spaces(init.as_fd(), namespace)
+            .or_fail(|| "entering the container".to_owned())?;
+    }
+    let (ours, theirs) = channel::pair().or_fail(|| "making a channel".to_owned())?;
+    // SAFETY: the monitor has one thread.
+    let cloned = unsafe { sys::clone3(flags, prepared.groups.unified.as_ref().map(AsFd::as_fd)) };
+    let (pid, pidfd) = match cloned.or_fail(|| "making a process".to_owned())? {
+        Cloned::Child => {
+            drop((ours, pipes, listener));
+            child::run(prepared, &theirs)
+        }
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(theirs);
+    // From here on the container's root and mounts are held by the container alone.
+    drop(prepared);
+    let begun = || -> Started<Running> {
+        let start_time = start_time(pid)
+            .or_fail(|| "looking at the new process".to_owned())?
+            .unwrap_or_default();
+        let status = Status { container, pid, start_time, boot_id, exit: None };
+        // While the process is still at work: a failed start's directory is removed anyway.
+        status.write(Path::new("")).or_fail(|| "recording the new process".to_owned())?;
+        let terminal = channel::wait(&ours)?;
+        let streams = streams(pidfd.try_clone(), terminal, pipes)
+            .or_fail(|| "relaying the standard streams".to_owned())?;
+        Ok(Running { streams, listener, status })
+    };
+    begun().inspect_err(|_| end(&pidfd))
+}
+
+/// Kills and reaps a process that hasn't become what it was to be.
+fn end(process: &OwnedFd) {
+    // It may have ended by itself.
+    drop(sys::pidfd_send_signal(process, libc::SIGKILL));
+    let options = rustix::process::WaitIdOptions::EXITED;
+    let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(process.as_fd()), options);
+}
+
+/// The namespaces that the new process gets. That of control groups comes later: its root is the
+/// group that its maker is in.
+fn namespaces(place: &Place) -> libc::c_int {
+    match place {
+        Place::New(container) => {
+            let network = match container.network {
+                Network::Host => 0,
+                Network::Disabled => libc::CLONE_NEWNET,
+            };
+            libc::CLONE_NEWPID
+                | libc::CLONE_NEWNS
+                | libc::CLONE_NEWUTS
+                | libc::CLONE_NEWIPC
+                | network
+        }
+        Place::Running { .. } => 0,
+    }
+}
+
+fn streams(
+    process: io::Result<OwnedFd>,
+    terminal: Option<OwnedFd>,
+    pipes: Pipes,
+) -> io::Result<Streams> {
+    let process = process?;
+    let Some(terminal) = terminal else {
+        let input = pipes.stdin.map(Input::pipe);
+        return Ok(Streams { process, input, stdout: pipes.stdout, stderr: pipes.stderr });
+    };
+    rustix::io::ioctl_fionbio(&terminal, true)?;
+    let input = Some(Input::terminal(terminal.try_clone()?));
+    Ok(Streams { process, input, stdout: Some(terminal), stderr: None })
+}

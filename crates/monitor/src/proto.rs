@@ -1,0 +1,50 @@
+//! What the daemon tells a monitor: the payload of [`kleene_doors::frames::Frame::Start`], as JSON.
+//!
+//! Daemon and monitor are installed together and never speak to one of another version about a
+//! start, so the format may change freely. What outlives a daemon is the frames' protocol and
+//! [`crate::status`].
+
+use std::path::PathBuf;
+
+use kleene_doors::host::StartRequest;
+use serde::{Deserialize, Serialize};
+
+/// Everything a monitor needs to start one process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartMessage {
+    /// What the engine asked for.
+    pub request: StartRequest,
+    /// A file with the compiled system call filter: `struct sock_filter`, one after the other.
+    pub seccomp: PathBuf,
+    /// The container's control groups.
+    pub cgroups: CgroupPlan,
+    /// The container's process 1, when the process joins a running container.
+    pub join: Option<InitProcess>,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}
+
+/// The control groups of one container: absolute paths of directories on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CgroupPlan {
+    /// In the unified hierarchy (version 2).
+    pub unified: Option<PathBuf>,
+    /// In the `devices` hierarchy (version 1).
+    pub devices: Option<PathBuf>,
+}
+
+impl CgroupPlan {
+    /// Every directory.
+    pub fn directories(&self) -> impl Iterator<Item = &PathBuf> {
+        self.unified.iter().chain(&self.devices)
+    }
+}
+
+/// A process that can't be mistaken for a later one with the same id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitProcess {
+    /// Its id on the host.
+    pub pid: u32,
+    /// When it started: see [`crate::status::start_time`].
+    pub start_time: u64,
+}

@@ -1,0 +1,337 @@
+//! The event loop: between the process and any number of clients, until the process has ended.
+//!
+//! - Output goes to the log and to every attached client. When more than [`BACKLOG`] waits for one
+//!   of them, the process's output isn't read until it has caught up: a slow client slows the
+//!   process down, and costs a bounded amount of memory. A client that has gone is dropped.
+//! - Once the process has ended, what is left in its pipes is read whatever the clients do, the
+//!   status is recorded, everybody is told, and clients that still read get the rest.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use kleene_doors::frames::Frame;
+use kleene_doors::host::ExitStatus;
+use kleene_types::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+
+use crate::client::{Client, Role};
+use crate::dev::window_size;
+use crate::input::Input;
+use crate::log::{Log, Stream};
+use crate::status::Status;
+use crate::sys::pidfd_send_signal;
+
+/// Bytes that may wait for an attached client while the process runs.
+const BACKLOG: usize = 1 << 20;
+/// Bytes read at once.
+const CHUNK: usize = 32 << 10;
+/// The largest pipe that a process may make of ours, without privileges in the host
+/// (`/proc/sys/fs/pipe-max-size`), with some room: as much is read once the process has ended. A
+/// process left behind in the container may hold the pipe open, and write without end.
+const LEFT_OVER: usize = 2 << 20;
+/// How long a client may read nothing once the process has ended.
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// Connections at once; more wait in the socket's queue.
+const CLIENTS: usize = 256;
+
+/// The process's streams, from the outside.
+pub(crate) struct Streams {
+    /// Process descriptor.
+    pub process: OwnedFd,
+    pub input: Option<Input>,
+    /// Standard output, or the terminal.
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+}
+
+/// Everything the loop works on.
+pub(crate) struct Relay {
+    process: OwnedFd,
+    input: Option<Input>,
+    outputs: [Output; 2],
+    listener: UnixListener,
+    clients: Vec<Client>,
+    log: Log,
+    buffer: Box<[u8]>,
+    /// For clients that come later.
+    pid: u32,
+}
+
+struct Output {
+    stream: Stream,
+    from: Option<OwnedFd>,
+}
+
+/// What became ready.
+#[derive(Clone, Copy)]
+enum Event {
+    Ended,
+    Connection,
+    Input,
+    Output(usize),
+    Client(usize, PollFlags),
+}
+
+impl Relay {
+    /// A relay for a process, with the daemon and perhaps a client.
+    pub(crate) fn new(
+        streams: Streams,
+        listener: UnixListener,
+        control: UnixStream,
+        attached: Option<UnixStream>,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let mut clients = vec![Client::new(control, Role::Watch)?];
+        if let Some(attached) = attached {
+            clients.push(Client::new(attached, Role::Attach)?);
+        }
+        let outputs = [
+            Output { stream: Stream::Stdout, from: streams.stdout },
+            Output { stream: Stream::Stderr, from: streams.stderr },
+        ];
+        Ok(Self {
+            process: streams.process,
+            input: streams.input,
+            outputs,
+            listener,
+            clients,
+            log: Log::new(),
+            buffer: vec![0; CHUNK].into(),
+            pid: 0,
+        })
+    }
+
+    /// Relays until the process has ended and everybody knows.
+    pub(crate) fn run(&mut self, mut status: Status) -> io::Result<()> {
+        self.pid = status.pid;
+        let exit = loop {
+            let events = self.wait()?;
+            // Output first, so that a client that has just come isn't sent what was there before.
+            for event in &events {
+                if let Event::Output(index) = *event {
+                    self.read_output(index);
+                }
+            }
+            let ended = events.iter().any(|event| matches!(event, Event::Ended));
+            for event in events {
+                match event {
+                    Event::Input => self.with_input(Input::flush),
+                    Event::Client(index, flags) => self.serve(index, flags),
+                    Event::Connection => self.accept()?,
+                    Event::Output(_) | Event::Ended => {}
+                }
+            }
+            self.clients.retain(|client| !client.is_gone());
+            if ended && let Some(exit) = self.exit_status()? {
+                break exit;
+            }
+        };
+        self.drain();
+        status.exit = Some(exit.clone());
+        let recorded = status.write(Path::new(""));
+        self.tell(exit);
+        recorded
+    }
+
+    /// Waits until something can be done.
+    fn wait(&self) -> io::Result<Vec<Event>> {
+        let slow = |client: &Client| client.role == Role::Attach && client.waiting() > BACKLOG;
+        let paused = self.clients.iter().any(slow);
+        let full = self.input.as_ref().is_some_and(Input::is_full);
+        let mut polled = vec![(PollFd::new(&self.process, PollFlags::IN), Event::Ended)];
+        if self.clients.len() < CLIENTS {
+            polled.push((PollFd::new(&self.listener, PollFlags::IN), Event::Connection));
+        }
+        if let Some(input) = self.input.as_ref().filter(|input| input.is_waiting()) {
+            polled.push((PollFd::new(input, PollFlags::OUT), Event::Input));
+        }
+        for (index, output) in self.outputs.iter().enumerate() {
+            if let Some(from) = output.from.as_ref().filter(|_| !paused) {
+                polled.push((PollFd::new(from, PollFlags::IN), Event::Output(index)));
+            }
+        }
+        for (index, client) in self.clients.iter().enumerate() {
+            let mut wanted = PollFlags::empty();
+            wanted.set(PollFlags::OUT, client.waiting() > 0);
+            let hushed = client.is_silent() || full && client.role == Role::Attach;
+            wanted.set(PollFlags::IN, !hushed);
+            polled.push((
+                PollFd::new(client, wanted),
+                Event::Client(index, PollFlags::empty()),
+            ));
+        }
+        let (mut fds, events): (Vec<PollFd<'_>>, Vec<Event>) = polled.into_iter().unzip();
+        while let Err(errno) = poll(&mut fds, None) {
+            if errno != Errno::INTR {
+                return Err(errno.into());
+            }
+        }
+        let ready = fds.iter().map(PollFd::revents).zip(events).filter(|(now, _)| !now.is_empty());
+        Ok(ready
+            .map(|(now, event)| match event {
+                Event::Client(index, _) => Event::Client(index, now),
+                other => other,
+            })
+            .collect())
+    }
+
+    /// Takes one piece of output. `false`: there is none now.
+    fn read_output(&mut self, index: usize) -> bool {
+        let Some(output) = self.outputs.get_mut(index) else { return false };
+        let Some(from) = &output.from else { return false };
+        let count = match rustix::io::read(from, &mut *self.buffer) {
+            Ok(count @ 1..) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return false,
+            // A terminal says EIO when nobody holds its other side any more.
+            Ok(0) | Err(_) => {
+                output.from = None;
+                return false;
+            }
+        };
+        let data = self.buffer.get(..count).unwrap_or_default();
+        self.log.write(output.stream, data);
+        let attached = self.clients.iter_mut().filter(|client| client.role == Role::Attach);
+        let mut encoded = None;
+        for client in attached {
+            let bytes = encoded.get_or_insert_with(|| {
+                match output.stream {
+                    Stream::Stdout => Frame::Stdout(data.to_vec()),
+                    Stream::Stderr => Frame::Stderr(data.to_vec()),
+                }
+                .encode()
+            });
+            client.send(bytes);
+        }
+        true
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        match self.listener.accept() {
+            Ok((stream, _)) => {
+                self.clients.push(Client::new(stream, Role::New)?);
+                Ok(())
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn serve(&mut self, index: usize, flags: PollFlags) {
+        let Some(client) = self.clients.get_mut(index) else { return };
+        if flags.contains(PollFlags::OUT) {
+            client.flush();
+        }
+        if flags.contains(PollFlags::IN) {
+            for frame in client.receive(&mut self.buffer) {
+                self.obey(index, frame);
+            }
+        } else if flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            client.lose();
+        }
+    }
+
+    fn obey(&mut self, index: usize, frame: Frame) {
+        match frame {
+            Frame::Stdin(data) => self.with_input(|input| input.push(&data)),
+            Frame::StdinEnd => self.with_input(Input::end),
+            Frame::Resize(size) => self.with_input(|input| {
+                // A terminal that is being hung up has no size to set.
+                drop(input.resize(window_size(size)));
+                true
+            }),
+            // The process may have ended a moment ago; that is told in its own time.
+            Frame::Signal(signal) => drop(pidfd_send_signal(&self.process, signal)),
+            Frame::Attach => self.set_role(index, Role::Attach),
+            Frame::Watch => self.set_role(index, Role::Watch),
+            // What only a monitor says.
+            _ => {
+                if let Some(client) = self.clients.get_mut(index) {
+                    client.lose();
+                }
+            }
+        }
+    }
+
+    fn set_role(&mut self, index: usize, role: Role) {
+        let started = Frame::Started(self.pid).encode();
+        if let Some(client) = self.clients.get_mut(index).filter(|c| c.role == Role::New) {
+            client.role = role;
+            if role == Role::Watch {
+                client.send(&started);
+            }
+        }
+    }
+
+    /// Works on the input, if there is one, and closes it when it says so.
+    fn with_input(&mut self, work: impl FnOnce(&mut Input) -> bool) {
+        if let Some(input) = &mut self.input
+            && !work(input)
+        {
+            self.input = None;
+        }
+    }
+
+    /// How the process ended; `None` when it runs.
+    fn exit_status(&self) -> io::Result<Option<ExitStatus>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let status = waitid(WaitId::PidFd(self.process.as_fd()), options)?;
+        Ok(status.map(|status| ExitStatus { code: code(&status), finished: Timestamp::now() }))
+    }
+
+    /// Reads what the process has left behind.
+    fn drain(&mut self) {
+        for index in 0..self.outputs.len() {
+            for _ in 0..LEFT_OVER / CHUNK {
+                if !self.read_output(index) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Tells everybody, those included that have just come, how the process ended.
+    fn tell(&mut self, exit: ExitStatus) {
+        while self.clients.len() < CLIENTS
+            && let Ok((stream, _)) = self.listener.accept()
+        {
+            self.clients.extend(Client::new(stream, Role::Watch));
+        }
+        let exited = Frame::Exited(exit).encode();
+        for client in &mut self.clients {
+            client.send(&exited);
+        }
+        loop {
+            self.clients.retain(|client| !client.is_gone() && client.waiting() > 0);
+            if self.clients.is_empty() {
+                return;
+            }
+            let mut fds: Vec<PollFd<'_>> =
+                self.clients.iter().map(|c| PollFd::new(c, PollFlags::OUT)).collect();
+            match poll(&mut fds, Some(&PATIENCE)) {
+                Err(Errno::INTR) => {}
+                Ok(1..) => self.clients.iter_mut().for_each(Client::flush),
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// As shells count: 128 and the signal's number when a signal ended the process.
+fn code(status: &WaitIdStatus) -> i32 {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => -1,
+    }
+}

@@ -1,0 +1,235 @@
+//! The system calls that no crate wraps, each with its safe form.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use libc::{c_int, c_long, c_uint, c_ulong};
+
+/// `linux/sched.h`; libc's constant is too narrow.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// Which side of a [`clone3`] this is.
+pub(crate) enum Cloned {
+    /// The new process.
+    Child,
+    /// The old one, with the new one's id and descriptor.
+    Parent {
+        /// Process id.
+        pid: u32,
+        /// Process descriptor.
+        pidfd: OwnedFd,
+    },
+}
+
+fn check(result: c_long) -> io::Result<c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// `clone3(2)` as a fork into new namespaces (`CLONE_NEW*` in `flags`) and a control group of
+/// version 2.
+///
+/// # Errors
+/// Those of the system call.
+///
+/// # Safety
+/// The calling process must have one thread only: the child may then use everything it inherits,
+/// memory allocation included.
+pub(crate) unsafe fn clone3(flags: c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all-zero is the documented default of every field.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = u64::from(flags.cast_unsigned()) | libc::CLONE_PIDFD as u64;
+    arguments.pidfd = (&raw mut pidfd) as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: no stack is given, so the child goes on with a copy of this one; the arguments and
+    // `pidfd` outlive the call. The caller vouches for the single thread.
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
+    })?;
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    // SAFETY: the kernel has stored a new descriptor that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Cloned::Parent { pid: u32::try_from(pid).unwrap_or(0), pidfd })
+}
+
+/// Sends a signal by its number, unlike rustix also a real-time one.
+///
+/// # Errors
+/// Those of `pidfd_send_signal(2)`.
+pub fn pidfd_send_signal(process: impl AsFd, signal: c_int) -> io::Result<()> {
+    let process = process.as_fd().as_raw_fd();
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: without a siginfo_t the kernel only looks at integers.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, signal, none, 0) })?;
+    Ok(())
+}
+
+fn prctl(option: c_int, a: c_ulong, b: c_ulong) -> io::Result<()> {
+    let zero: c_ulong = 0;
+    // SAFETY: only options that take plain integers are used in this module.
+    check(c_long::from(unsafe { libc::prctl(option, a, b, zero, zero) }))?;
+    Ok(())
+}
+
+/// Keeps other processes from looking into this one through `/proc`, until it executes a program.
+///
+/// # Errors
+/// Those of `prctl(2)`.
+pub(crate) fn hide_from_others() -> io::Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, 0, 0)
+}
+
+/// Kills this process when its parent dies.
+///
+/// # Errors
+/// Those of `prctl(2)`.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong, 0)
+}
+
+/// Takes every capability that isn't in `keep` (bit N: capability N) from the bounding set, and all
+/// from the ambient set.
+///
+/// # Errors
+/// Those of `prctl(2)`.
+pub(crate) fn limit_capabilities(keep: u64) -> io::Result<()> {
+    for capability in 0..u64::BITS {
+        if keep & (1 << capability) != 0 {
+            continue;
+        }
+        match prctl(libc::PR_CAPBSET_DROP, c_ulong::from(capability), 0) {
+            // The kernel knows no more.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            other => other?,
+        }
+    }
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, 0)
+}
+
+/// Loads a system call filter.
+///
+/// # Errors
+/// Those of `seccomp(2)`.
+pub(crate) fn set_seccomp_filter(filter: &mut [libc::sock_filter]) -> io::Result<()> {
+    let too_long = |_| io::Error::from_raw_os_error(libc::EINVAL);
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(too_long)?,
+        filter: filter.as_mut_ptr(),
+    };
+    let flags: c_uint = 0;
+    // SAFETY: the program points to as many instructions as it says; the kernel copies them.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    })?;
+    Ok(())
+}
+
+/// Closes every descriptor from `first` on: now, or when a program is executed.
+///
+/// # Errors
+/// Those of `close_range(2)`.
+///
+/// # Safety
+/// When closing now, nothing in the process may own one of them.
+pub(crate) unsafe fn close_range(first: c_uint, on_exec: bool) -> io::Result<()> {
+    let flags = if on_exec { libc::CLOSE_RANGE_CLOEXEC } else { 0 };
+    // SAFETY: only integers are passed; the caller vouches for the descriptors.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, flags) })?;
+    Ok(())
+}
+
+/// What signals do from now on.
+#[derive(Clone, Copy)]
+pub(crate) enum Disposition {
+    Default,
+    Ignore,
+}
+
+/// Sets what a signal does.
+pub(crate) fn set_signal(signal: c_int, disposition: Disposition) {
+    let handler = match disposition {
+        Disposition::Default => libc::SIG_DFL,
+        Disposition::Ignore => libc::SIG_IGN,
+    };
+    // SAFETY: no handler function is installed. The call fails for SIGKILL, SIGSTOP and the two
+    // that libc keeps to itself, whose disposition is the default one anyway.
+    unsafe { libc::signal(signal, handler) };
+}
+
+/// Gives every signal its default disposition, and blocks none.
+///
+/// # Errors
+/// Those of `sigprocmask(2)`.
+pub(crate) fn reset_signals() -> io::Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        set_signal(signal, Disposition::Default);
+    }
+    // SAFETY: an all-zero set is initialised by sigemptyset; the old set isn't asked for.
+    let result = unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut())
+    };
+    check(c_long::from(result))?;
+    Ok(())
+}
+
+/// Gives the process a session keyring of its own: containers don't share keys with the host. A
+/// kernel without keyrings has nothing to share.
+pub(crate) fn new_session_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
+    let anonymous = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null name asks for an anonymous keyring; nothing is written to memory.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, anonymous) };
+}
+
+/// Brings the loopback interface of the current network namespace up.
+///
+/// # Errors
+/// Those of `netdevice(7)`.
+pub(crate) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
+    // SAFETY: all-zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: both calls take a pointer to an ifreq that outlives them; the first fills the flags.
+    unsafe {
+        check(c_long::from(libc::ioctl(socket, libc::SIOCGIFFLAGS, &raw mut request)))?;
+        request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
+        check(c_long::from(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request)))?;
+    }
+    Ok(())
+}
+
+/// Keeps the allocator from holding on to memory that a burst of output has needed.
+pub(crate) fn frugal_allocator() {
+    // SAFETY: these only set parameters of the allocator. Large blocks are then mapped one by one,
+    // and unmapped when they are freed.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 10);
+    }
+}
+
+/// Gives unused memory back to the system.
+pub(crate) fn trim_memory() {
+    // SAFETY: takes no pointers, and only frees what the allocator itself holds.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
