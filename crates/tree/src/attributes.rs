@@ -1,27 +1,55 @@
 //! Owner, mode, times and extended attributes.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Gid, Uid};
 
 use crate::error::{Fault, InStep, Step};
 use crate::meta::{Meta, Times};
-use crate::sys;
 
 /// Where extended attributes are read from or written to: through an open file, or (links and
 /// device nodes can't be opened) as a directory's entry.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "no attributes there yet")
+)]
 pub(crate) enum Node<'a> {
     Open(BorrowedFd<'a>),
     Entry(BorrowedFd<'a>, &'a CStr),
 }
 
+/// Where the extended attributes for an entry come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Xattrs<'a> {
+    /// All that another file has.
+    Of(Node<'a>),
+    /// These.
+    Given(&'a [(CString, Vec<u8>)]),
+}
+
+impl Xattrs<'_> {
+    /// Gives the number of attributes that the file system can't hold.
+    fn set_on(self, to: Node<'_>) -> Result<u64, Fault> {
+        let list = match self {
+            Self::Of(from) => return xattr::copy(from, to),
+            Self::Given(list) => list,
+        };
+        let mut skipped = 0;
+        for (name, value) in list {
+            if !xattr::set(to, name, value)? {
+                skipped += 1;
+            }
+        }
+        Ok(skipped)
+    }
+}
+
 /// Sets the owner, then the extended attributes, then the mode: changing the owner clears set-id
 /// bits and capabilities, and an access ACL changes the mode's group bits. Times come last, since
 /// everything else may touch them. Gives the number of extended attributes the target can't hold.
-pub(crate) fn apply_open(from: Option<Node<'_>>, to: impl AsFd, meta: &Meta) -> Result<u64, Fault> {
+pub(crate) fn apply_open(xattrs: Xattrs<'_>, to: impl AsFd, meta: &Meta) -> Result<u64, Fault> {
     let to = to.as_fd();
     rustix::fs::fchown(
         to,
@@ -29,10 +57,7 @@ pub(crate) fn apply_open(from: Option<Node<'_>>, to: impl AsFd, meta: &Meta) -> 
         Some(Gid::from_raw(meta.gid)),
     )
     .step(Step::SettingOwner)?;
-    let skipped = match from {
-        Some(from) => xattr::copy(from, Node::Open(to))?,
-        None => 0,
-    };
+    let skipped = xattrs.set_on(Node::Open(to))?;
     rustix::fs::fchmod(to, meta.mode).step(Step::SettingMode)?;
     set_times(to, meta.times)?;
     Ok(skipped)
@@ -45,7 +70,7 @@ pub(crate) fn set_times(fd: impl AsFd, times: Times) -> Result<(), Fault> {
 
 /// As [`apply_open`], for an entry that can't be opened: a link, device node, FIFO or socket.
 pub(crate) fn apply_entry(
-    from: Option<Node<'_>>,
+    xattrs: Xattrs<'_>,
     dir: BorrowedFd<'_>,
     name: &CStr,
     meta: &Meta,
@@ -53,10 +78,7 @@ pub(crate) fn apply_entry(
     let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
     rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
         .step(Step::SettingOwner)?;
-    let skipped = match from {
-        Some(from) => xattr::copy(from, Node::Entry(dir, name))?,
-        None => 0,
-    };
+    let skipped = xattrs.set_on(Node::Entry(dir, name))?;
     if meta.kind != rustix::fs::FileType::Symlink {
         chmod_entry(dir, name, meta).step(Step::SettingMode)?;
     }
@@ -70,9 +92,10 @@ pub(crate) fn apply_entry(
 #[cfg(target_os = "linux")]
 fn chmod_entry(dir: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> rustix::io::Result<()> {
     use std::os::fd::AsRawFd;
-    let node = rustix::fs::openat(dir, name, sys::HANDLE | OFlags::NOFOLLOW, Mode::empty())?;
+    let flags = crate::sys::HANDLE | rustix::fs::OFlags::NOFOLLOW;
+    let node = rustix::fs::openat(dir, name, flags, rustix::fs::Mode::empty())?;
     if Meta::of(&node)?.kind != meta.kind {
-        return Err(Errno::STALE);
+        return Err(rustix::io::Errno::STALE);
     }
     rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), meta.mode)
 }
@@ -218,9 +241,7 @@ mod xattr {
     use super::Node;
     use crate::error::Fault;
 
-    pub fn copy(from: Node<'_>, to: Node<'_>) -> Result<u64, Fault> {
-        // The nodes' parts are only used on Linux.
-        if let (Node::Entry(..) | Node::Open(_), Node::Entry(..) | Node::Open(_)) = (from, to) {}
+    pub fn copy(_: Node<'_>, _: Node<'_>) -> Result<u64, Fault> {
         Ok(0)
     }
 

@@ -9,7 +9,7 @@ use std::vec;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::attributes::{self, Node};
+use crate::attributes::{self, Node, Xattrs};
 use crate::data::DataCopier;
 use crate::error::{Fault, InStep, Step, TreeError};
 use crate::links::HardLinks;
@@ -233,10 +233,9 @@ impl Copier<'_> {
     }
 
     fn own_attributes(&mut self, frame: &Frame) -> Result<(), Fault> {
-        let source = Node::Open(frame.source.get()?);
+        let source = Xattrs::Of(Node::Open(frame.source.get()?));
         let meta = self.owned(frame.meta);
-        self.copied.skipped_xattrs +=
-            attributes::apply_open(Some(source), frame.target.get()?, &meta)?;
+        self.copied.skipped_xattrs += attributes::apply_open(source, frame.target.get()?, &meta)?;
         Ok(())
     }
 
@@ -334,9 +333,8 @@ impl Copier<'_> {
             rustix::fs::openat(into, name, flags, Mode::RUSR | Mode::WUSR)
         })?;
         self.data.copy(source.as_fd(), target.as_fd(), &meta)?;
-        let from = Node::Open(source.as_fd());
-        self.copied.skipped_xattrs +=
-            attributes::apply_open(Some(from), &target, &self.owned(meta))?;
+        let from = Xattrs::Of(Node::Open(source.as_fd()));
+        self.copied.skipped_xattrs += attributes::apply_open(from, &target, &self.owned(meta))?;
         self.copied.bytes += meta.size;
         self.links.remember(&meta, &frame.place, name);
         Ok(Some(Outcome::Done))
@@ -373,7 +371,7 @@ impl Copier<'_> {
                 rustix::fs::mknodat(target, name, kind, mode, device as _)
             })?;
         }
-        let from = Some(Node::Entry(source, name));
+        let from = Xattrs::Of(Node::Entry(source, name));
         self.copied.skipped_xattrs +=
             attributes::apply_entry(from, target, name, &self.owned(meta))?;
         self.links.remember(&meta, &frame.place, name);

@@ -23,6 +23,7 @@ mod populate;
 mod remove;
 mod resolve;
 mod sys;
+mod unpack;
 mod usage;
 
 pub use copy::{Copied, CopyOptions, Existing, Progress, copy_tree};
@@ -30,4 +31,5 @@ pub use error::{Step, TreeError};
 pub use populate::{PopulateOutcome, populate, recover_populate};
 pub use remove::{remove_contents, remove_tree, remove_tree_at};
 pub use resolve::{Open, create_dirs_in_root, create_file_in_root, open_in_root};
+pub use unpack::{UnpackOptions, Unpacked, unpack_tar};
 pub use usage::{Usage, usage};

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, Mode};
 use rustix::io::Errno;
 
-use crate::attributes::{self, Node};
+use crate::attributes::{self, Node, Xattrs};
 use crate::copy::{Copied, CopyOptions, copy_tree};
 use crate::error::{Fault, InStep, Step, TreeError};
 use crate::meta::{Id, Meta};
@@ -223,7 +223,7 @@ fn publish_entries(
 fn copy_own_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Fault> {
     let meta = Meta::of(from).step(Step::Reading)?;
     attributes::clear_default_acl(to)?;
-    attributes::apply_open(Some(Node::Open(from)), to, &meta).map(drop)
+    attributes::apply_open(Xattrs::Of(Node::Open(from)), to, &meta).map(drop)
 }
 
 fn make_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Fault> {

@@ -148,7 +148,7 @@ pub fn create_file_in_root(
     clippy::unnecessary_cast,
     reason = "the raw mode's width differs between systems"
 )]
-fn mode_of(mode: u32) -> Mode {
+pub(crate) fn mode_of(mode: u32) -> Mode {
     Mode::from_raw_mode(mode as _)
 }
 

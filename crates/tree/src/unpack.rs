@@ -1,0 +1,91 @@
+//! Unpacks tar archives beneath an open directory.
+//!
+//! An archive is a stranger's: its names, links, sizes and types are checked before anything is
+//! created, and the directories its entries go to are resolved inside the root, so that links from
+//! the archive (`bin -> usr/bin`) work as in the finished tree but never lead out.
+
+mod archive;
+mod header;
+mod pax;
+mod write;
+
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+
+use crate::error::TreeError;
+use archive::Archive;
+use write::Writer;
+
+/// What an archive may do. The default takes every honest archive without device nodes.
+#[derive(Debug, Clone)]
+pub struct UnpackOptions {
+    /// Whether device nodes are created. They are refused by default.
+    pub devices: bool,
+    /// The largest sum of file contents in the archive, in bytes.
+    pub max_bytes: Option<u64>,
+    /// The largest size of a single file, holes included, in bytes.
+    pub max_apparent: Option<u64>,
+    /// The largest number of entries.
+    pub max_entries: Option<u64>,
+    /// How much larger than its stored data a sparse file may be, in bytes. 1 GiB by default.
+    pub max_holes: u64,
+    /// Whether an archive must have its end mark, two blocks of zeros. It must by default: without
+    /// one nobody knows whether entries are missing. Switch it off where a digest of the whole
+    /// stream is checked anyway (image layers, some of which lack the mark).
+    pub end_mark: bool,
+    /// Gives everything this owner (user, group) instead of its own.
+    pub owner: Option<(u32, u32)>,
+}
+
+impl Default for UnpackOptions {
+    fn default() -> Self {
+        Self {
+            devices: false,
+            max_bytes: None,
+            max_apparent: None,
+            max_entries: None,
+            max_holes: 1 << 30,
+            end_mark: true,
+            owner: None,
+        }
+    }
+}
+
+/// How much was unpacked.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Entries of the archive.
+    pub entries: u64,
+    /// Bytes of file contents stored in the archive.
+    pub bytes: u64,
+    /// Extended attributes that the target's file system can't hold.
+    pub skipped_xattrs: u64,
+}
+
+/// Unpacks an uncompressed tar stream (v7, ustar, GNU, pax) into the directory `root`.
+///
+/// Kept are owners by number, modes with set-id bits, modification times, extended attributes,
+/// hard links and holes. Missing parents are made with 0755. A later entry replaces an earlier one
+/// or what the root had before; directories are kept, and a link to a directory stays where the
+/// archive has a directory. A directory is only replaced by something else if it is empty.
+///
+/// `progress` is called with the number of bytes read from the stream so far, and may end the
+/// unpacking with [`TreeError::Cancelled`]. At most 1 MiB after the archive's end is read.
+///
+/// # Errors
+/// [`TreeError::Hostile`], [`TreeError::Truncated`], [`TreeError::NotAnArchive`] are the archive's
+/// fault. What was unpacked before the error stays: it is up to the caller to remove it.
+pub fn unpack_tar(
+    archive: &mut dyn Read,
+    root: BorrowedFd<'_>,
+    options: &UnpackOptions,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Unpacked, TreeError> {
+    let mut archive = Archive::new(archive, progress, options.end_mark);
+    let mut writer = Writer::new(root, options)?;
+    while let Some(member) = archive.next()? {
+        writer.write(&mut archive, member)?;
+    }
+    writer.finish()
+}
