@@ -1,9 +1,11 @@
 //! Images.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::lenient;
+use crate::{ContainerConfig, EndPointConfig, lenient};
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,6 +60,38 @@ pub struct ImageCreateConfig {
     /// `host`: further programs, files or directories of the host.
     #[serde(default)]
     pub add: Vec<String>,
+}
+
+/// How an image is built: the first frame over `/images/build`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageBuildConfig {
+    /// Absolute path of the context on the daemon's host.
+    pub context: String,
+    /// Path of the Dockerfile, relative to the context.
+    #[serde(default = "dockerfile")]
+    pub dockerfile: String,
+    /// Leave out the output of the instructions.
+    #[serde(default, deserialize_with = "lenient::boolean")]
+    pub quiet: bool,
+    /// Remove what a failed build leaves.
+    #[serde(default = "yes", deserialize_with = "lenient::boolean")]
+    pub cleanup: bool,
+    /// Name and tag of the image, `NAME[:TAG]`.
+    #[serde(default)]
+    pub tag: String,
+    /// Values of the Dockerfile's ARG variables.
+    #[serde(default)]
+    pub buildargs: BTreeMap<String, String>,
+    /// The container that instructions run in; its image takes the place of FROM's.
+    pub container_config: ContainerConfig,
+    /// Networks that the container is connected to; their container is left empty.
+    #[serde(default)]
+    pub networks: Vec<EndPointConfig>,
+}
+
+fn dockerfile() -> String {
+    "Dockerfile".to_owned()
 }
 
 fn yes() -> bool {

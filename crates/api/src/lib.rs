@@ -17,7 +17,7 @@ pub use containers::{
     MountPointConfig, PublishedPort, PublishedPortConfig,
 };
 pub use exec::{ExecConfig, ExecInspect, ExecStartConfig, WindowSize};
-pub use images::{Image, ImageCreateConfig};
+pub use images::{Image, ImageBuildConfig, ImageCreateConfig};
 pub use networks::{EndPointConfig, Network, NetworkConfig, NetworkInspect};
 pub use volumes::{Volume, VolumeConfig, VolumeInspect};
 pub use websocket::{

@@ -1,0 +1,205 @@
+//! Execution instances and their streams.
+
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use kleene_api::{
+    Channel, Control, ExecConfig, ExecStartConfig, ExitInfo, IdResponse, MessageType,
+    STREAMS_PROTOCOL, WindowSize,
+};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::HostAddress;
+use crate::client::{Client, segment};
+use crate::error::ClientError;
+use crate::websocket::{Closing, Frame, Socket, lost, next_frame, opening};
+
+impl Client {
+    /// Records a process to run in a container. The answer is the execution instance's id.
+    ///
+    /// # Errors
+    /// When there is no such container, or a setting is bad.
+    pub async fn exec_create(&self, config: &ExecConfig) -> Result<String, ClientError> {
+        let answer: IdResponse = self.send("/exec/create", config).await?;
+        Ok(answer.id)
+    }
+
+    /// Stops an execution instance, and its container too if `stop_container` is set. With `force`
+    /// the process is killed at once. The answer is its id.
+    ///
+    /// # Errors
+    /// When there is no such execution instance, or it doesn't run.
+    pub async fn exec_stop(
+        &self,
+        exec: &str,
+        force: bool,
+        stop_container: bool,
+    ) -> Result<String, ClientError> {
+        let path = format!(
+            "/exec/{}/stop?force_stop={force}&stop_container={stop_container}",
+            segment(exec)
+        );
+        let answer: IdResponse = self.post(&path).await?;
+        Ok(answer.id)
+    }
+
+    /// Starts an execution instance.
+    ///
+    /// Attached, the session carries its streams until the process ends. Detached, the session only
+    /// tells by its closing whether the process was started.
+    ///
+    /// # Errors
+    /// When the session can't be opened; failures to start are events of the session.
+    pub async fn exec_start(&self, config: &ExecStartConfig) -> Result<ExecSession, ClientError> {
+        let socket = self
+            .session("/exec/start", Some(STREAMS_PROTOCOL), config)
+            .await?;
+        let (sink, stream) = socket.split();
+        Ok(ExecSession {
+            input: ExecInput {
+                sink,
+                address: self.address().clone(),
+            },
+            events: ExecEvents {
+                stream,
+                address: self.address().clone(),
+            },
+        })
+    }
+}
+
+/// A started execution instance. Its two halves are for use side by side: a process that waits for
+/// its output to be read doesn't read input.
+pub struct ExecSession {
+    /// What goes to the process.
+    pub input: ExecInput,
+    /// What comes from it.
+    pub events: ExecEvents,
+}
+
+/// The client's half of a session. Dropping it leaves the session open.
+pub struct ExecInput {
+    sink: SplitSink<Socket, Message>,
+    address: HostAddress,
+}
+
+impl ExecInput {
+    /// Sends standard input. Waits while the process has more unread input than the connection
+    /// holds.
+    ///
+    /// # Errors
+    /// When the session has ended.
+    pub async fn stdin(&mut self, data: &[u8]) -> Result<(), ClientError> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.send(Channel::Stdin, data).await
+    }
+
+    /// Says that standard input has ended.
+    ///
+    /// # Errors
+    /// When the session has ended.
+    pub async fn end_of_input(&mut self) -> Result<(), ClientError> {
+        self.send(Channel::Stdin, &[]).await
+    }
+
+    /// Gives the process's terminal another size.
+    ///
+    /// # Errors
+    /// When the session has ended.
+    pub async fn resize(&mut self, size: WindowSize) -> Result<(), ClientError> {
+        self.control(&Control::Resize(size)).await
+    }
+
+    /// Sends the process a signal, by the number of the daemon's system.
+    ///
+    /// # Errors
+    /// When the session has ended.
+    pub async fn signal(&mut self, signal: i32) -> Result<(), ClientError> {
+        self.control(&Control::Signal(signal)).await
+    }
+
+    /// Announces that this client goes away and the process shall go on.
+    ///
+    /// # Errors
+    /// When the session has ended.
+    pub async fn detach(&mut self) -> Result<(), ClientError> {
+        self.control(&Control::Detach).await
+    }
+
+    async fn control(&mut self, control: &Control) -> Result<(), ClientError> {
+        let json = serde_json::to_vec(control).map_err(|error| ClientError::Protocol {
+            what: "a control message can't be written as JSON".to_owned(),
+            source: Some(Box::new(error)),
+        })?;
+        self.send(Channel::Control, &json).await
+    }
+
+    async fn send(&mut self, channel: Channel, data: &[u8]) -> Result<(), ClientError> {
+        self.sink
+            .send(Message::binary(channel.frame(data)))
+            .await
+            .map_err(|error| lost(&self.address, Some(error)))
+    }
+}
+
+/// What comes from an execution instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecEvent {
+    /// The process runs and its streams follow.
+    Started,
+    /// Standard output, or the terminal.
+    Stdout(Bytes),
+    /// Standard error.
+    Stderr(Bytes),
+    /// What the daemon says beside the streams: why the process wasn't started.
+    Message(String),
+    /// How the process ended, or why it wasn't started.
+    Exit(ExitInfo),
+    /// The session has ended; nothing follows.
+    Closed(Closing),
+}
+
+/// The daemon's half of a session.
+pub struct ExecEvents {
+    stream: SplitStream<Socket>,
+    address: HostAddress,
+}
+
+impl ExecEvents {
+    /// Waits for the next event. Nothing is lost when the future is dropped before it is ready.
+    ///
+    /// # Errors
+    /// When the connection breaks before [`ExecEvent::Closed`], or the daemon breaks the protocol.
+    pub async fn next(&mut self) -> Result<ExecEvent, ClientError> {
+        match next_frame(&mut self.stream, &self.address).await? {
+            Frame::Text(text) => Ok(match opening(&text) {
+                Some(message) if message.msg_type == MessageType::Starting => ExecEvent::Started,
+                Some(message) => ExecEvent::Message(message.message),
+                None => ExecEvent::Message(text),
+            }),
+            Frame::Binary(frame) => binary_event(&frame),
+            Frame::Closed(closing) => Ok(ExecEvent::Closed(closing)),
+        }
+    }
+}
+
+fn binary_event(frame: &Bytes) -> Result<ExecEvent, ClientError> {
+    let channel = frame.first().copied().and_then(Channel::from_byte);
+    let data = || frame.slice(1..);
+    match channel {
+        Some(Channel::Stdout) => Ok(ExecEvent::Stdout(data())),
+        Some(Channel::Stderr) => Ok(ExecEvent::Stderr(data())),
+        Some(Channel::Exit) => match serde_json::from_slice(&data()) {
+            Ok(exit) => Ok(ExecEvent::Exit(exit)),
+            Err(error) => Err(ClientError::Protocol {
+                what: "an exit frame doesn't have the expected form".to_owned(),
+                source: Some(Box::new(error)),
+            }),
+        },
+        Some(Channel::Stdin | Channel::Control) | None => {
+            Err(ClientError::protocol("a frame of an unknown channel"))
+        }
+    }
+}
