@@ -347,3 +347,6 @@ fn lock_file(target: BorrowedFd<'_>) -> Result<(), TreeError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,3 +152,30 @@ pub fn assert_same(left: &Path, right: &Path) {
 pub fn name_length(path: &Path) -> usize {
     path.file_name().map_or(0, |name| name.as_bytes().len())
 }
+
+/// A mount that goes with its value.
+pub struct Mounted(PathBuf);
+
+impl Mounted {
+    pub fn new(source: &str, path: &Path, kind: &str, options: &str) -> Self {
+        let options = CString::new(options).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount(source, path, kind, flags, options.as_c_str()).unwrap();
+        Self(path.to_owned())
+    }
+
+    pub fn tmpfs(path: &Path, options: &str) -> Self {
+        Self::new("tmpfs", path, "tmpfs", options)
+    }
+
+    pub fn bind(source: &Path, path: &Path) -> Self {
+        rustix::mount::mount_bind(source, path).unwrap();
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
