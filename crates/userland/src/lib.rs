@@ -1,1 +1,50 @@
-//! placeholder
+//! Fills the trees of new base images: from archives, downloads, and the host's own programs.
+//!
+//! What comes out of an archive is a stranger's, and goes to the disk through `kleene-tree` only,
+//! which never follows a link out of the image.
+
+mod defaults;
+mod error;
+mod extras;
+mod host;
+mod progress;
+
+use std::path::{Path, PathBuf};
+
+use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source, Userland, UserlandError};
+
+use self::defaults::defaults;
+use self::progress::Reporter;
+
+/// The userland room of this system.
+#[derive(Debug, Clone)]
+pub struct SystemUserland {
+    cache_dir: PathBuf,
+}
+
+impl SystemUserland {
+    /// Keeps unfinished downloads in `cache_dir`, which is made when it is needed.
+    pub fn new(cache_dir: PathBuf) -> Self {
+        Self { cache_dir }
+    }
+}
+
+impl Userland for SystemUserland {
+    fn fill(
+        &self,
+        source: &Source,
+        extras: Extras,
+        into: &Path,
+        progress: ProgressSink<'_>,
+    ) -> Result<Defaults, UserlandError> {
+        let mut reporter = Reporter::new(progress);
+        match source {
+            Source::Host { add } => host::fill(add, into, &mut reporter)?,
+            Source::Archive { .. } | Source::Auto => {
+                return Err(UserlandError::Unsupported("later".into()));
+            }
+        }
+        extras::apply(extras, into)?;
+        Ok(defaults(None))
+    }
+}
