@@ -114,12 +114,17 @@ impl Engine {
         }
         let mut container = self.recorded_container(&exec.container)?;
         let init = self.running.get(&container.id);
-        let request = self.start_request(&exec, &container, init.as_ref(), start)?;
+        let started = self
+            .start_request(&exec, &container, init.as_ref(), start)
+            .and_then(|request| Ok(self.host.start(&request)?));
+        if started.is_err() && init.is_none() && container.auto_remove {
+            self.finish_auto_remove(&container.id);
+        }
         let Started {
             pid,
             watch,
             attached,
-        } = self.host.start(&request)?;
+        } = started?;
         let now = Timestamp::now();
         exec.started = Some((now, pid));
         if init.is_none() {

@@ -1,0 +1,272 @@
+//! The daemon dies at every step of every operation; the next one puts things right (lessons 10, 11).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use kleene_engine::{Engine, EngineError};
+use support::dying::{Countdown, DyingHost, DyingStorage};
+use support::{World, container, exec, make_image, named, show, start, vol};
+
+const WWW: &str = "web:/usr/local/www/nginx";
+
+/// Runs `operation` on engines that die at step 0, 1, 2… until it gets through, and `check`s the
+/// world each time with a fresh engine that has reconciled.
+fn at_every_step(
+    prepare: impl Fn(&World, &Engine),
+    operation: impl Fn(&Engine) -> Result<(), EngineError>,
+    check: impl Fn(&World, &Engine, bool),
+) {
+    for steps in 0.. {
+        let world = World::new();
+        let (engine, _) = world.with_image();
+        prepare(&world, &engine);
+        drop(engine);
+        let countdown = Countdown::after(steps);
+        let dying = world.engine_over(
+            Arc::new(DyingStorage(world.storage.clone(), countdown.clone())),
+            Arc::new(DyingHost(Arc::new(world.host.clone()), countdown)),
+        );
+        let survived = catch_unwind(AssertUnwindSafe(|| operation(&dying).unwrap())).is_ok();
+        drop(dying);
+        let engine = world.engine();
+        let reconciled = engine.reconcile().unwrap();
+        assert_eq!(reconciled.problems, Vec::<String>::new(), "step {steps}");
+        assert_eq!(
+            engine.reconcile().unwrap().steps,
+            0,
+            "the journal is empty after one start"
+        );
+        agree(&world, &engine);
+        check(&world, &engine, survived);
+        if survived {
+            assert!(steps > 0, "the operation must have steps to die at");
+            return;
+        }
+    }
+}
+
+/// Records and datasets name the same things.
+fn agree(world: &World, engine: &Engine) {
+    let containers = engine.container_list(true).unwrap();
+    let images = engine.image_list().unwrap();
+    let volumes = engine.volume_list().unwrap();
+    let recorded: BTreeSet<String> = containers
+        .iter()
+        .map(|c| format!("container/{}", c.record.id))
+        .chain(images.iter().map(|i| format!("image/{}", i.record.id)))
+        .chain(volumes.iter().map(|v| format!("volumes/{}", v.record.name)))
+        .collect();
+    assert_eq!(recorded, world.datasets().into_iter().collect());
+}
+
+#[test]
+fn creating_a_container_with_volumes() {
+    at_every_step(
+        |_, engine| {
+            engine.volume_create(vol("web")).unwrap();
+        },
+        |engine| {
+            engine
+                .container_create(named("cc", &[WWW, "new:/new"]))
+                .map(|_| ())
+        },
+        |world, engine, survived| {
+            assert_eq!(engine.container_inspect("cc").is_ok(), survived);
+            assert_eq!(engine.volume_inspect("new").is_ok(), survived);
+            let files = world.in_volume("web").len();
+            assert!(files == 0 || files == 3, "all or nothing, not {files}");
+            // Whatever happened, trying again gives the whole.
+            if !survived {
+                engine
+                    .container_create(named("cc", &[WWW, "new:/new"]))
+                    .unwrap();
+            }
+            assert_eq!(world.in_volume("web").len(), 3);
+        },
+    );
+}
+
+#[test]
+fn creating_a_volume() {
+    at_every_step(
+        |_, _| {},
+        |engine| engine.volume_create(vol("v")).map(|_| ()),
+        |_, engine, survived| {
+            assert_eq!(engine.volume_inspect("v").is_ok(), survived);
+            engine.volume_create(vol("v")).unwrap();
+        },
+    );
+}
+
+#[test]
+fn removing_a_volume() {
+    at_every_step(
+        |_, engine| {
+            engine.volume_create(vol("v")).unwrap();
+        },
+        |engine| engine.volume_remove("v").map(|_| ()),
+        |_, engine, _| {
+            assert!(
+                engine.volume_inspect("v").is_err(),
+                "a begun removal is finished"
+            )
+        },
+    );
+}
+
+#[test]
+fn removing_a_container() {
+    at_every_step(
+        |_, engine| {
+            let id = engine.container_create(named("cc", &[WWW])).unwrap();
+            assert_eq!(support::run(engine, &id, &["true"]), 0);
+        },
+        |engine| engine.container_remove("cc").map(|_| ()),
+        |world, engine, _| {
+            assert!(
+                engine.container_inspect("cc").is_err(),
+                "a begun removal is finished"
+            );
+            assert_eq!(world.in_volume("web").len(), 3, "its volume keeps its data");
+            assert!(world.host.known().is_empty());
+        },
+    );
+}
+
+#[test]
+fn creating_an_image() {
+    at_every_step(
+        |_, _| {},
+        |engine| make_image(engine, "other").map(|_| ()),
+        |_, engine, survived| {
+            assert_eq!(engine.image_inspect("other").is_ok(), survived);
+            assert!(engine.image_inspect("base").is_ok());
+        },
+    );
+}
+
+#[test]
+fn removing_an_image() {
+    at_every_step(
+        |_, _| {},
+        |engine| engine.image_remove("base").map(|_| ()),
+        |_, engine, _| assert!(engine.image_inspect("base").is_err()),
+    );
+}
+
+/// A process that was started but never recorded is ended; one that was recorded is found again.
+#[test]
+fn starting_a_container() {
+    at_every_step(
+        |_, engine| {
+            engine.container_create(named("cc", &[])).unwrap();
+        },
+        |engine| {
+            let id = engine.container_inspect("cc")?.record.id;
+            let instance = exec(engine, &id, &[]);
+            engine
+                .exec_start(instance.as_str(), support::DETACHED)
+                .map(|_| ())
+        },
+        |world, engine, survived| {
+            let view = engine.container_inspect("cc").unwrap();
+            assert_eq!(view.pid.is_some(), survived);
+            assert_eq!(world.host.running().len(), usize::from(survived));
+            if !survived {
+                start(engine, &view.record.id);
+            }
+            engine
+                .container_stop("cc", std::time::Duration::from_secs(5))
+                .unwrap();
+        },
+    );
+}
+
+/// Lesson 11: a new daemon finds running containers again, with what ended in between.
+#[test]
+fn a_new_daemon_finds_what_runs_and_what_has_ended() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let running = engine.container_create(named("running", &[])).unwrap();
+    let ended = engine.container_create(named("ended", &[])).unwrap();
+    let init = start(&engine, &running);
+    let other = start(&engine, &ended);
+    let joined = exec(&engine, &running, &["sleep"]);
+    engine
+        .exec_start(joined.as_str(), support::DETACHED)
+        .unwrap();
+    drop(engine);
+    world.host.disconnect();
+    world.host.finish(&other, 7);
+    let engine = world.engine();
+    let result = engine.reconcile().unwrap();
+    assert_eq!((result.running, result.ended), (2, 1), "{result:?}");
+    assert!(show(&engine, &running).pid.is_some());
+    assert_eq!(
+        show(&engine, &ended)
+            .record
+            .last_run
+            .unwrap()
+            .ended
+            .unwrap()
+            .1,
+        7
+    );
+    world.host.finish(&init, 4);
+    assert!(
+        engine
+            .container_stop("running", std::time::Duration::from_secs(5))
+            .is_ok()
+            || show(&engine, &running).pid.is_none()
+    );
+}
+
+/// Lesson 11: after a restart of the machine nothing runs, and everything can be started again.
+#[test]
+fn after_a_reboot_nothing_runs() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let id = engine.container_create(named("cc", &["v:/v"])).unwrap();
+    start(&engine, &id);
+    drop(engine);
+    world.host.disconnect();
+    world.host.reboot();
+    let engine = world.engine();
+    assert_eq!(engine.reconcile().unwrap().ended, 1);
+    let view = show(&engine, &id);
+    assert!(view.pid.is_none());
+    assert_eq!(view.record.last_run.unwrap().ended.unwrap().1, 137);
+    start(&engine, &id);
+}
+
+#[test]
+fn containers_with_a_policy_are_started_with_the_daemon() {
+    use kleene_engine::NewContainer;
+    use kleene_store::RestartPolicy;
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let wanted = NewContainer {
+        restart_policy: RestartPolicy::OnStartup,
+        ..named("wanted", &[])
+    };
+    let id = engine.container_create(wanted).unwrap();
+    engine.container_create(container(&[])).unwrap();
+    drop(engine);
+    let engine = world.engine();
+    engine.reconcile().unwrap();
+    let started = engine.start_on_startup();
+    assert_eq!(started.len(), 1);
+    assert!(started[0].1.is_ok());
+    assert!(show(&engine, &id).pid.is_some());
+    assert!(engine.start_on_startup().is_empty());
+}

@@ -1,0 +1,276 @@
+//! A world in memory: storage, host and userland share one tree of files; records are in a real
+//! database file, so that a second engine finds what the first one left behind.
+
+#![allow(dead_code, reason = "every test file uses a part of this")]
+
+pub mod dying;
+
+use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+
+use kleene_doors::frames::Frame;
+use kleene_doors::host::{Host, Stdin};
+use kleene_doors::storage::{Dataset, Storage};
+use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source, Userland, UserlandError};
+use kleene_engine::{
+    ContainerView, Doors, Engine, EngineError, ExecStart, ImageSource, NewContainer, NewExec,
+    NewImage, Supervisor,
+};
+use kleene_host::fake::{FakeHost, Program};
+use kleene_storage::memory::MemoryStorage;
+use kleene_store::{NetworkDriver, RestartPolicy, Store};
+use kleene_tree::memory::MemFs;
+use kleene_types::{ContainerId, ExecId, ImageId, MountSpec, VolumeName};
+
+/// Writes a few files in the place of a download.
+pub struct FakeUserland(pub MemFs);
+
+impl Userland for FakeUserland {
+    fn fill(
+        &self,
+        source: &Source,
+        _extras: Extras,
+        into: &Path,
+        progress: ProgressSink<'_>,
+    ) -> Result<Defaults, UserlandError> {
+        let step = kleene_doors::userland::Progress {
+            step: "writing".into(),
+            done: 0,
+            total: None,
+        };
+        if let ControlFlow::Break(()) = progress(step) {
+            return Err(UserlandError::Cancelled);
+        }
+        match source {
+            Source::Archive { url } if url.contains("broken") => {
+                self.0.write(&into.join("half"), b"written");
+                return Err(UserlandError::Invalid(format!("{url} is truncated")));
+            }
+            Source::Auto => return Err(UserlandError::Unsupported("use fetch or host".into())),
+            _ => {}
+        }
+        for (path, text) in [
+            ("bin/sh", "#!"),
+            ("usr/local/www/nginx/index.html", "welcome"),
+            ("usr/local/www/nginx/50x.html", "sorry"),
+            ("usr/local/www/nginx/.hidden", "dot"),
+            ("etc/passwd", "root:x:0:0::/root:/bin/sh\n"),
+        ] {
+            let path = into.join(path);
+            self.0.create_dir_all(path.parent().unwrap());
+            self.0.write(&path, text.as_bytes());
+        }
+        Ok(Defaults {
+            cmd: vec!["/bin/sh".into()],
+            env: vec!["PATH=/bin".parse().unwrap()],
+            name: None,
+        })
+    }
+}
+
+/// Watches every process in a thread of its own, as the daemon does in tasks.
+#[derive(Default)]
+pub struct Threads(Mutex<Weak<Engine>>);
+
+impl Supervisor for Threads {
+    fn watch(&self, exec: ExecId, mut watch: UnixStream) {
+        let engine = self.0.lock().unwrap().clone();
+        std::thread::spawn(move || {
+            let status = match Frame::read(&mut watch) {
+                Ok(Some(Frame::Exited(status))) => Some(status),
+                _ => None,
+            };
+            if let Some(engine) = engine.upgrade() {
+                let _ = engine.exec_ended(&exec, status);
+            }
+        });
+    }
+}
+
+/// One machine; engines come and go on it.
+pub struct World {
+    pub fs: MemFs,
+    pub storage: Arc<MemoryStorage>,
+    pub host: FakeHost,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let fs = MemFs::new();
+        let host = FakeHost::new(fs.clone());
+        for (name, code) in [("true", 0), ("false", 1)] {
+            host.program(
+                name,
+                Program::Exits {
+                    code,
+                    output: Vec::new(),
+                },
+            );
+        }
+        host.program("sleep", Program::Runs);
+        host.program("stubborn", Program::Stubborn);
+        Self {
+            storage: Arc::new(MemoryStorage::new(fs.clone())),
+            fs,
+            host,
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A daemon starts: a new engine over what is there.
+    pub fn engine(&self) -> Arc<Engine> {
+        self.engine_over(self.storage.clone(), Arc::new(self.host.clone()))
+    }
+
+    pub fn engine_over(&self, storage: Arc<dyn Storage>, host: Arc<dyn Host>) -> Arc<Engine> {
+        let store = Store::open(&self.directory.path().join("metadata.sqlite")).unwrap();
+        let userland = Arc::new(FakeUserland(self.fs.clone()));
+        let threads = Arc::new(Threads::default());
+        let engine = Arc::new(Engine::new(
+            Doors {
+                storage,
+                host,
+                userland,
+            },
+            store,
+            threads.clone(),
+        ));
+        *threads.0.lock().unwrap() = Arc::downgrade(&engine);
+        engine
+    }
+
+    /// An engine with the image `base:latest`.
+    pub fn with_image(&self) -> (Arc<Engine>, ImageId) {
+        let engine = self.engine();
+        engine.reconcile().unwrap();
+        let image = make_image(&engine, "base").unwrap();
+        (engine, image)
+    }
+
+    pub fn read(&self, path: &str) -> Option<String> {
+        self.fs
+            .read(Path::new(path))
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.storage
+            .mountpoint(&Dataset::Volume(name.parse().unwrap()))
+    }
+
+    pub fn in_volume(&self, name: &str) -> Vec<String> {
+        let mut names = self.fs.list(&self.volume(name));
+        names.sort();
+        names
+    }
+
+    /// Names of all datasets.
+    pub fn datasets(&self) -> Vec<String> {
+        let kinds = kleene_doors::storage::DatasetKind::ALL.into_iter();
+        let mut all: Vec<String> = kinds
+            .flat_map(|kind| self.storage.list(kind).unwrap())
+            .map(|d| d.to_string())
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+pub fn make_image(engine: &Engine, name: &str) -> Result<ImageId, EngineError> {
+    image_from(engine, name, Source::Host { add: Vec::new() })
+}
+
+pub fn image_from(engine: &Engine, name: &str, source: Source) -> Result<ImageId, EngineError> {
+    let new = NewImage {
+        source: ImageSource::Userland(source),
+        reference: Some((name.parse().unwrap(), "latest".parse().unwrap())),
+        extras: Extras::default(),
+        autotag: false,
+    };
+    engine.image_create(new, &mut |_| ControlFlow::Continue(()))
+}
+
+pub fn container(mounts: &[&str]) -> NewContainer {
+    NewContainer {
+        name: None,
+        image: "base".parse().unwrap(),
+        cmd: vec!["sleep".into()],
+        user: String::new(),
+        env: Vec::new(),
+        mounts: mounts
+            .iter()
+            .map(|text| text.parse::<MountSpec>().unwrap())
+            .collect(),
+        jail_params: Vec::new(),
+        network_driver: NetworkDriver::Host,
+        published_ports: 0,
+        restart_policy: RestartPolicy::No,
+        persist: false,
+        auto_remove: false,
+    }
+}
+
+pub fn named(name: &str, mounts: &[&str]) -> NewContainer {
+    NewContainer {
+        name: Some(name.parse().unwrap()),
+        ..container(mounts)
+    }
+}
+
+pub fn exec(engine: &Engine, container: &ContainerId, cmd: &[&str]) -> ExecId {
+    let new = NewExec {
+        container: container.to_string(),
+        cmd: cmd.iter().map(|&argument| argument.to_owned()).collect(),
+        env: Vec::new(),
+        user: String::new(),
+        tty: false,
+    };
+    engine.exec_create(new).unwrap()
+}
+
+pub const DETACHED: ExecStart = ExecStart {
+    attach: false,
+    start_container: true,
+    stdin: Stdin::Null,
+    window: None,
+};
+
+/// Starts a container with its own command, detached.
+pub fn start(engine: &Engine, container: &ContainerId) -> ExecId {
+    let id = exec(engine, container, &[]);
+    engine.exec_start(id.as_str(), DETACHED).unwrap().id
+}
+
+/// Runs a container's process to its end, attached.
+pub fn run(engine: &Engine, container: &ContainerId, cmd: &[&str]) -> i32 {
+    let id = exec(engine, container, cmd);
+    let start = ExecStart {
+        attach: true,
+        ..DETACHED
+    };
+    let mut stream = engine
+        .exec_start(id.as_str(), start)
+        .unwrap()
+        .attached
+        .unwrap();
+    loop {
+        match Frame::read(&mut stream).unwrap() {
+            Some(Frame::Exited(status)) => {
+                return engine.exec_ended(&id, Some(status)).unwrap().exit_code;
+            }
+            Some(_) => {}
+            None => panic!("the stream ended without a status"),
+        }
+    }
+}
+
+pub fn show(engine: &Engine, container: &ContainerId) -> ContainerView {
+    engine.container_inspect(container.as_str()).unwrap()
+}
+
+pub fn vol(name: &str) -> VolumeName {
+    name.parse().unwrap()
+}
