@@ -220,3 +220,50 @@ fn copy(nodes: &mut BTreeMap<PathBuf, Node>, from: &Path, to: &Path) -> Copied {
     }
     copied
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees() {
+        let tree = MemFs::new();
+        tree.write(Path::new("/a/b/file"), b"content");
+        tree.symlink(Path::new("a/link"), Path::new("/etc"));
+        let shared = tree.clone();
+        assert_eq!(
+            shared.read(Path::new("/a/./b/../b/file")).as_deref(),
+            Some(&b"content"[..])
+        );
+        assert_eq!(shared.list(Path::new("/a")), ["b", "link"]);
+        assert!(shared.is_dir(Path::new("a/b")) && !shared.is_dir(Path::new("a/link")));
+        assert_eq!(shared.read(Path::new("a/b")), None);
+        let copied = tree.copy_tree(Path::new("/a"), Path::new("/copy"));
+        assert_eq!((copied.entries, copied.bytes), (3, 7));
+        assert!(tree.exists(Path::new("/copy/link")));
+        assert!(tree.remove_all(Path::new("/a")) && !tree.remove_all(Path::new("/a")));
+        assert!(!shared.exists(Path::new("/a/b/file")) && shared.exists(Path::new("/copy/b")));
+    }
+
+    #[test]
+    fn populates_once() {
+        let tree = MemFs::new();
+        tree.write(Path::new("/one/file"), b"1");
+        tree.write(Path::new("/two/file"), b"2");
+        tree.create_dir_with_mode(Path::new("/empty"), 0o1777);
+        let volume = Path::new("/volume");
+        let from = |source: &str| tree.populate(Path::new(source), volume);
+        assert_eq!(from("/empty"), PopulateOutcome::SourceEmpty);
+        assert_eq!(tree.node(volume), Some(Node::Dir { mode: 0o1777 }));
+        assert!(matches!(
+            from("/one"),
+            PopulateOutcome::Copied(Copied { entries: 1, .. })
+        ));
+        assert_eq!(from("/two"), PopulateOutcome::TargetNotEmpty);
+        assert_eq!(from("/empty"), PopulateOutcome::TargetNotEmpty);
+        assert_eq!(
+            tree.read(Path::new("/volume/file")).as_deref(),
+            Some(&b"1"[..])
+        );
+    }
+}
