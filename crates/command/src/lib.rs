@@ -12,6 +12,7 @@ mod argv;
 mod error;
 mod process;
 mod scripted;
+pub mod spawn;
 mod system;
 
 pub use argv::Argv;

@@ -4,3 +4,5 @@
 //! in memory, for tests of code above it. A room for FreeBSD (jails) comes with its own module.
 
 pub mod fake;
+#[cfg(target_os = "linux")]
+pub mod linux;

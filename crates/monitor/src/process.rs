@@ -17,7 +17,7 @@ use crate::prepare::{Inside, Pipes, prepare};
 use crate::proto::StartMessage;
 use crate::relay::{Relay, Streams};
 use crate::status::{SOCKET, Status, start_time};
-use crate::sys::{Cloned, Disposition};
+use crate::sys::Cloned;
 use crate::{channel, child, sys};
 
 /// Signals that end a process when nobody handles them, and may reach the monitor when the machine
@@ -85,9 +85,10 @@ fn settle() -> io::Result<()> {
     rustix::process::setsid()?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     for signal in IGNORED {
-        sys::set_signal(signal, Disposition::Ignore);
+        sys::ignore_signal(signal);
     }
     sys::frugal_allocator();
+    rustix::thread::set_name(c"kleene-monitor")?;
     sys::hide_from_others()
 }
 

@@ -8,6 +8,9 @@ use libc::{c_int, c_long, c_uint, c_ulong};
 /// `linux/sched.h`; libc's constant is too narrow.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
+/// The largest number of a signal (`_NSIG`).
+const LAST_SIGNAL: c_int = 64;
+
 /// Which side of a [`clone3`] this is.
 pub(crate) enum Cloned {
     /// The new process.
@@ -149,22 +152,10 @@ pub(crate) unsafe fn close_range(first: c_uint, on_exec: bool) -> io::Result<()>
     Ok(())
 }
 
-/// What signals do from now on.
-#[derive(Clone, Copy)]
-pub(crate) enum Disposition {
-    Default,
-    Ignore,
-}
-
-/// Sets what a signal does.
-pub(crate) fn set_signal(signal: c_int, disposition: Disposition) {
-    let handler = match disposition {
-        Disposition::Default => libc::SIG_DFL,
-        Disposition::Ignore => libc::SIG_IGN,
-    };
-    // SAFETY: no handler function is installed. The call fails for SIGKILL, SIGSTOP and the two
-    // that libc keeps to itself, whose disposition is the default one anyway.
-    unsafe { libc::signal(signal, handler) };
+/// Ignores a signal from now on.
+pub(crate) fn ignore_signal(signal: c_int) {
+    // SAFETY: no handler function is installed. It fails only for signals that can't be ignored.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// Gives every signal its default disposition, and blocks none.
@@ -172,8 +163,16 @@ pub(crate) fn set_signal(signal: c_int, disposition: Disposition) {
 /// # Errors
 /// Those of `sigprocmask(2)`.
 pub(crate) fn reset_signals() -> io::Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
-        set_signal(signal, Disposition::Default);
+    // The kernel's own structure of handler, flags, restorer and mask: all zero is SIG_DFL. libc's
+    // function refuses the two signals that it keeps to itself, which may be ignored, too.
+    let default = [0_u64; 4];
+    let none = std::ptr::null_mut::<u64>();
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: the new action is at least as large as the kernel's structure and only read, the
+        // old one isn't asked for. It fails for SIGKILL and SIGSTOP, which have no other.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>())
+        };
     }
     // SAFETY: an all-zero set is initialised by sigemptyset; the old set isn't asked for.
     let result = unsafe {

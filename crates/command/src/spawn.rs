@@ -1,0 +1,47 @@
+//! Starts a program that goes on by itself: a monitor.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+/// A program to start that is neither waited for nor limited in time. It gets an empty environment.
+#[derive(Debug)]
+pub struct Companion<'a> {
+    /// The program, open.
+    pub program: BorrowedFd<'a>,
+    /// Its name and arguments.
+    pub argv: &'a [&'a str],
+    /// Its working directory.
+    pub directory: &'a Path,
+    /// Its standard input.
+    pub stdin: OwnedFd,
+    /// Its standard output; otherwise `/dev/null`.
+    pub stdout: Option<OwnedFd>,
+    /// Its standard error.
+    pub stderr: File,
+}
+
+/// Starts the program. The caller reaps it.
+///
+/// # Errors
+/// When it can't be executed.
+#[allow(clippy::disallowed_types, reason = "this crate is where programs are started")]
+pub fn spawn(companion: Companion<'_>) -> io::Result<Child> {
+    let Companion { program, argv, directory, stdin, stdout, stderr } = companion;
+    // Opened anew by the new process, in which it still has this number.
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    let mut command = std::process::Command::new(path);
+    if let Some((name, arguments)) = argv.split_first() {
+        command.arg0(name).args(arguments);
+    }
+    command
+        .env_clear()
+        .current_dir(directory)
+        .stdin(stdin)
+        .stdout(stdout.map_or_else(Stdio::null, Stdio::from))
+        .stderr(stderr)
+        .spawn()
+}

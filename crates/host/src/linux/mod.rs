@@ -1,0 +1,354 @@
+//! The Linux room: containers of namespaces and control groups, each process with a monitor.
+//!
+//! What a monitor does is told in `kleene_monitor`. Here, monitors are started and found again.
+
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kleene_doors::frames::Frame;
+use kleene_doors::host::{
+    CopyUp, Host, HostError, Place, Probe, SourceKind, StartRequest, Started,
+};
+use kleene_doors::storage::Root;
+use kleene_monitor::proto::{InitProcess, StartMessage};
+use kleene_monitor::sealed::seal_program;
+use kleene_monitor::status::gone;
+use kleene_monitor::sys::pidfd_send_signal;
+use kleene_types::{ContainerId, ContainerPath, ExecId};
+use rustix::process::Signal;
+
+mod cgroup;
+mod copy_up;
+mod destination;
+pub mod seccomp;
+mod seccomp_profile;
+mod source;
+mod spawn;
+mod state;
+
+use cgroup::Hierarchies;
+use spawn::{Monitored, Reaper, Refused};
+use state::{Living, State};
+
+/// The monitor's file name.
+const MONITOR: &str = "kleene-monitor";
+
+/// How long a monitor may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Jail parameters that ask for what every container has on Linux.
+const GRANTED: [&str; 4] = ["mount.devfs", "mount.fdescfs", "mount.procfs", "allow.raw_sockets"];
+
+/// What the room needs to know.
+#[derive(Debug, Clone)]
+pub struct LinuxHostConfig {
+    /// Where running execution instances are recorded; made (0700) if it is missing.
+    pub state_dir: PathBuf,
+    /// Where compiled system call filters are kept; made (0700) if it is missing.
+    pub cache_dir: PathBuf,
+    /// The program `kleene-monitor`: see [`find_monitor`].
+    pub monitor: PathBuf,
+    /// An outside OCI runtime to start containers with.
+    pub oci_runtime: Option<PathBuf>,
+}
+
+/// Linux as a host.
+pub struct LinuxHost {
+    state: State,
+    hierarchies: Hierarchies,
+    monitor: OwnedFd,
+    filter: PathBuf,
+    reaper: Reaper,
+}
+
+/// Finds the monitor's program where it is installed: beside the running program, or in
+/// `../libexec/kleene` from there.
+///
+/// # Errors
+/// [`HostError::Unsupported`] naming the places.
+pub fn find_monitor() -> Result<PathBuf, HostError> {
+    let own = std::env::current_exe().map_err(failed("finding the own program"))?;
+    let directory = own.parent().unwrap_or(Path::new("/"));
+    let places = [directory.join(MONITOR), directory.join("../libexec/kleene").join(MONITOR)];
+    places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| {
+        let [beside, libexec] = places.each_ref().map(|place| place.display());
+        HostError::Unsupported(format!(
+            "the program {MONITOR} is missing: it is looked for at {beside} and {libexec}; \
+             install it there, or configure its path"
+        ))
+    })
+}
+
+impl LinuxHost {
+    /// Opens the room: finds the control groups, compiles the system call filter if that hasn't been
+    /// done on this machine, and takes a sealed copy of the monitor's program.
+    ///
+    /// # Errors
+    /// When one of these fails.
+    pub fn new(config: &LinuxHostConfig) -> Result<Self, HostError> {
+        let LinuxHostConfig { state_dir, cache_dir, monitor, oci_runtime } = config;
+        if let Some(runtime) = oci_runtime {
+            return Err(HostError::Unsupported(format!(
+                "oci_runtime '{}' can't be used: outside runtimes aren't supported yet; remove \
+                 the setting, and Kleene's own runtime is used",
+                runtime.display()
+            )));
+        }
+        let state = State::open(state_dir)
+            .map_err(failed(format!("opening the directory {}", state_dir.display())))?;
+        make_private(cache_dir)
+            .map_err(failed(format!("making the directory {}", cache_dir.display())))?;
+        let hierarchies =
+            Hierarchies::discover().map_err(failed("finding the control groups"))?;
+        let filter = seccomp::ensure_filter(cache_dir).map_err(|error| HostError::Failed {
+            action: "compiling the system call filter".to_owned(),
+            source: Box::new(error),
+        })?;
+        let filter = fs::canonicalize(filter).map_err(failed("finding the compiled filter"))?;
+        let monitor = File::open(monitor)
+            .and_then(seal_program)
+            .map_err(failed(format!("loading the monitor {}", monitor.display())))?;
+        let reaper = Reaper::new().map_err(failed("starting a thread"))?;
+        Ok(Self { state, hierarchies, monitor, filter, reaper })
+    }
+
+    fn message(&self, request: &StartRequest) -> Result<StartMessage, HostError> {
+        let join = match &request.place {
+            Place::New(_) => None,
+            Place::Running { init } => {
+                let Living { status, .. } = self.living(init)?;
+                Some(InitProcess { pid: status.pid, start_time: status.start_time })
+            }
+        };
+        Ok(StartMessage {
+            request: request.clone(),
+            seccomp: self.filter.clone(),
+            cgroups: self.hierarchies.plan(&request.container),
+            join,
+            boot_id: self.state.boot_id().to_owned(),
+        })
+    }
+
+    /// Takes away what a failed start has left behind.
+    fn undo(&self, request: &StartRequest) {
+        if let Err(problem) = self.state.remove(&request.exec) {
+            tracing::warn!(exec = %request.exec, %problem, "a failed start's directory stays");
+        }
+        if matches!(request.place, Place::New(_))
+            && let Err(problem) = self.hierarchies.remove(&request.container)
+        {
+            tracing::warn!(container = %request.container, %problem, "a control group stays");
+        }
+    }
+
+    fn living(&self, exec: &ExecId) -> Result<Living, HostError> {
+        let living = self.state.living(exec).map_err(failed(format!("looking at {exec}")))?;
+        living.ok_or_else(|| HostError::NotRunning(exec.clone()))
+    }
+
+    /// Asks an instance's monitor; `None` when there is none.
+    fn ask(&self, exec: &ExecId) -> io::Result<Option<Probe>> {
+        let Ok(mut watch) = self.state.connect(exec) else { return Ok(None) };
+        watch.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let answer = Frame::Watch.write(&mut watch).and_then(|()| Frame::read(&mut watch));
+        watch.set_read_timeout(None)?;
+        Ok(match answer {
+            Ok(Some(Frame::Started(pid))) => Some(Probe::Running { pid, watch }),
+            Ok(Some(Frame::Exited(status))) => Some(Probe::Exited(status)),
+            // It is there, but stopped or starved: nothing is known about its process.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            // It has ended just now.
+            Ok(_) | Err(_) => None,
+        })
+    }
+
+    fn find_out(&self, exec: &ExecId) -> io::Result<Probe> {
+        if let Some(probe) = self.ask(exec)? {
+            return Ok(probe);
+        }
+        let status = self.state.status(exec)?;
+        if let Some(exit) = status.and_then(|status| status.exit) {
+            return Ok(Probe::Exited(exit));
+        }
+        // Nobody can relay its streams or learn how it ends: it is of no use any more.
+        if let Some(living) = self.state.living(exec)? {
+            signal(&living, Signal::KILL)?;
+        }
+        Ok(Probe::Lost)
+    }
+}
+
+impl Host for LinuxHost {
+    fn check_jail_params(&self, params: &[String]) -> Result<(), HostError> {
+        match params.iter().find(|param| !is_granted(param)) {
+            None => Ok(()),
+            Some(param) => Err(HostError::Unsupported(format!(
+                "jail parameter '{param}' isn't supported on Linux: leave it out"
+            ))),
+        }
+    }
+
+    fn inspect_source(&self, path: &Path) -> Result<SourceKind, HostError> {
+        source::inspect_source(path)
+    }
+
+    fn check_destination(
+        &self,
+        root: &Root,
+        destination: &ContainerPath,
+        source: SourceKind,
+    ) -> Result<(), HostError> {
+        destination::check_destination(root, destination, source)
+    }
+
+    fn copy_up(&self, root: &Root, from: &ContainerPath, into: &Path) -> Result<CopyUp, HostError> {
+        copy_up::copy_up(root, from, into)
+    }
+
+    fn recover_copy_up(&self, into: &Path) -> Result<bool, HostError> {
+        copy_up::recover_copy_up(into)
+    }
+
+    fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
+        let message = self.message(request)?;
+        let exec = &request.exec;
+        let log = self
+            .state
+            .create(exec)
+            .map_err(failed(format!("making a directory for execution instance {exec}")))?;
+        let directory = self.state.path(exec);
+        match spawn::start(&self.monitor, &directory, log, &message, &self.reaper) {
+            Ok(Monitored { pid, control, attached }) => {
+                Ok(Started { pid, watch: control, attached })
+            }
+            Err(refused) => {
+                let complaints = self.state.complaints(exec);
+                self.undo(request);
+                Err(match refused {
+                    Refused::Failure(failure) => failure.into(),
+                    Refused::Broken(source) => HostError::Failed {
+                        action: format!("monitoring execution instance {exec} ({complaints})"),
+                        source: Box::new(source),
+                    },
+                })
+            }
+        }
+    }
+
+    fn attach(&self, exec: &ExecId) -> Result<UnixStream, HostError> {
+        let not_running = |_| HostError::NotRunning(exec.clone());
+        let mut stream = self.state.connect(exec).map_err(not_running)?;
+        Frame::Attach.write(&mut stream).map_err(not_running)?;
+        Ok(stream)
+    }
+
+    fn probe(&self, exec: &ExecId) -> Result<Probe, HostError> {
+        self.find_out(exec).map_err(failed(format!("asking for execution instance {exec}")))
+    }
+
+    fn signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
+        let living = self.living(exec)?;
+        pidfd_send_signal(&living.process, signal)
+            .map_err(failed(format!("sending signal {signal} to execution instance {exec}")))
+    }
+
+    fn terminate(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
+        let living = self.living(init)?;
+        let pid = living.status.pid;
+        let stop = || {
+            if takes_notice_of(pid, Signal::TERM)? {
+                return signal(&living, Signal::TERM);
+            }
+            self.hierarchies.signal_others(container, Signal::TERM, pid)?;
+            signal(&living, Signal::KILL)
+        };
+        stop().map_err(failed(format!("stopping container {container}")))
+    }
+
+    fn kill(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
+        let living = self.living(init)?;
+        // With the first process, the kernel kills all others in its namespace.
+        signal(&living, Signal::KILL)
+            .and_then(|()| self.hierarchies.kill(container))
+            .map_err(failed(format!("killing container {container}")))
+    }
+
+    fn forget(&self, exec: &ExecId) -> Result<(), HostError> {
+        self.state.remove(exec).map_err(failed(format!("forgetting execution instance {exec}")))
+    }
+
+    fn clean(&self, container: &ContainerId) -> Result<(), HostError> {
+        self.hierarchies
+            .remove(container)
+            .map_err(failed(format!("cleaning up after container {container}")))
+    }
+}
+
+fn failed(action: impl Display) -> impl FnOnce(io::Error) -> HostError {
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            HostError::NoSpace(action.to_string())
+        }
+        _ => HostError::Failed { action: action.to_string(), source: Box::new(source) },
+    }
+}
+
+fn make_private(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// `name`, `name=true` or `name=1`.
+fn is_granted(param: &str) -> bool {
+    let (name, value) = param.split_once('=').unwrap_or((param, "true"));
+    GRANTED.contains(&name.trim()) && matches!(value.trim(), "true" | "1")
+}
+
+/// Sends a signal; that the process has ended meanwhile is no failure.
+fn signal(living: &Living, signal: Signal) -> io::Result<()> {
+    match pidfd_send_signal(&living.process, signal.as_raw()) {
+        Err(error) if gone(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether a signal does anything to the first process of a namespace: the kernel throws away what
+/// it neither handles nor blocks (in order to wait for it). See `pid_namespaces(7)`.
+fn takes_notice_of(pid: u32, signal: Signal) -> io::Result<bool> {
+    let status = match fs::read_to_string(format!("/proc/{pid}/status")) {
+        Err(error) if gone(&error) => return Ok(false),
+        other => other?,
+    };
+    let has = |field: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(field));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.unwrap_or(0) & (1 << (signal.as_raw() - 1)) != 0
+    };
+    Ok(has("SigCgt:") || has("SigBlk:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jail_parameters_that_every_container_has() {
+        for param in ["mount.devfs", "mount.devfs=true", "allow.raw_sockets = 1"] {
+            assert!(is_granted(param), "{param}");
+        }
+        for param in ["mount.devfs=false", "allow.mount", "nomount.devfs", "", "exec.clean"] {
+            assert!(!is_granted(param), "{param}");
+        }
+    }
+
+    #[test]
+    fn own_signals_are_seen() {
+        // The test harness neither handles nor blocks this one.
+        assert!(!takes_notice_of(std::process::id(), Signal::USR2).unwrap());
+    }
+}

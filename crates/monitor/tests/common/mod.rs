@@ -1,0 +1,321 @@
+//! A Linux host on temporary directories, a tiny image, and containers of it.
+#![allow(dead_code, reason = "no test file uses all of it")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kleene_doors::frames::Frame;
+use kleene_doors::host::{
+    ContainerSetup, ExitStatus, Host, HostError, Mount, Network, Place, Process, StartFailure,
+    StartRequest, Started, Stdin, WindowSize,
+};
+use kleene_doors::storage::Root;
+use kleene_host::linux::{LinuxHost, LinuxHostConfig};
+use kleene_types::{ContainerId, ExecId};
+use tempfile::TempDir;
+
+/// No answer takes that long on any machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const APPLETS: [&str; 34] = [
+    "sh", "cat", "chmod", "chown", "dd", "df", "echo", "env", "false", "find", "grep", "head",
+    "hostname", "id", "ip", "kill", "ls", "mkdir", "mknod", "mount", "ping", "printf", "ps",
+    "readlink", "rm", "seq", "sleep", "stat", "stty", "touch", "true", "tty", "umount", "wc",
+];
+
+/// A host and everything that containers on it are made of.
+pub struct World {
+    pub host: LinuxHost,
+    pub image: PathBuf,
+    pub tmp: TempDir,
+}
+
+pub fn config(tmp: &Path) -> LinuxHostConfig {
+    LinuxHostConfig {
+        state_dir: tmp.join("run"),
+        cache_dir: tmp.join("cache"),
+        monitor: env!("CARGO_BIN_EXE_kleene-monitor").into(),
+        oci_runtime: None,
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "these tests need root");
+        let tmp = tempfile::tempdir().unwrap();
+        let host = LinuxHost::new(&config(tmp.path())).unwrap();
+        let image = tmp.path().join("image");
+        make_image(&image);
+        Self { host, image, tmp }
+    }
+
+    /// A daemon that comes after this one.
+    pub fn restarted(self) -> Self {
+        let Self { host, image, tmp } = self;
+        drop(host);
+        let host = LinuxHost::new(&config(tmp.path())).unwrap();
+        Self { host, image, tmp }
+    }
+
+    pub fn container(&self) -> Container<'_> {
+        let id = ContainerId::random();
+        let upper = self.tmp.path().join(format!("{id}/upper"));
+        let work = self.tmp.path().join(format!("{id}/work"));
+        fs::create_dir_all(&upper).unwrap();
+        fs::create_dir(&work).unwrap();
+        let setup = ContainerSetup {
+            hostname: "tester".into(),
+            root: Root::Overlay { lower: vec![self.image.clone()], upper, work },
+            mounts: Vec::new(),
+            network: Network::Host,
+            jail_params: Vec::new(),
+        };
+        Container { world: self, id, setup }
+    }
+
+    /// Runs a script in a container of its own.
+    pub fn sh(&self, script: &str) -> Outcome {
+        self.container().run(&["sh", "-c", script])
+    }
+}
+
+pub fn make_image(root: &Path) {
+    for directory in ["bin", "etc", "proc", "sys", "dev", "tmp", "root"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::copy("/bin/busybox", root.join("bin/busybox"))
+        .expect("install the package busybox-static: /bin/busybox is missing");
+    for applet in APPLETS {
+        symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    let passwd = "root:x:0:0:root:/root:/bin/sh\nwww:x:80:81::/tmp:/bin/sh\n";
+    fs::write(root.join("etc/passwd"), passwd).unwrap();
+    fs::write(root.join("etc/group"), "root:x:0:\nwww:x:81:\nlogs:x:90:www\n").unwrap();
+}
+
+pub struct Container<'w> {
+    pub world: &'w World,
+    pub id: ContainerId,
+    pub setup: ContainerSetup,
+}
+
+pub fn process(argv: &[&str]) -> Process {
+    Process {
+        argv: argv.iter().map(ToString::to_string).collect(),
+        env: vec!["PATH=/bin".parse().unwrap()],
+        user: String::new(),
+        tty: false,
+        window: None,
+        stdin: Stdin::Null,
+    }
+}
+
+impl Container<'_> {
+    pub fn mount(mut self, source: impl Into<PathBuf>, destination: &str, read_only: bool) -> Self {
+        let destination = destination.parse().unwrap();
+        self.setup.mounts.push(Mount { source: source.into(), destination, read_only });
+        self
+    }
+
+    pub fn request(&self, process: Process) -> StartRequest {
+        StartRequest {
+            exec: ExecId::random(),
+            container: self.id.clone(),
+            place: Place::New(self.setup.clone()),
+            process,
+            attach: true,
+        }
+    }
+
+    pub fn start(&self, process: Process) -> Result<Running<'_>, HostError> {
+        let request = self.request(process);
+        let started = self.world.host.start(&request)?;
+        Ok(Running::new(self.world, self.id.clone(), request.exec, started))
+    }
+
+    pub fn run_process(&self, process: Process) -> Outcome {
+        let outcome = self.start(process).unwrap().finish();
+        self.world.host.clean(&self.id).unwrap();
+        outcome
+    }
+
+    pub fn run(&self, argv: &[&str]) -> Outcome {
+        self.run_process(process(argv))
+    }
+
+    /// A start that must fail.
+    pub fn refused(&self, process: Process) -> StartFailure {
+        let request = self.request(process);
+        let failure = match self.world.host.start(&request) {
+            Err(HostError::Start(failure)) => failure,
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("it started"),
+        };
+        let left = self.world.tmp.path().join("run").join(request.exec.as_str());
+        assert!(!left.exists(), "a failed start leaves {left:?}");
+        assert_eq!(groups(&self.id), Vec::<PathBuf>::new());
+        failure
+    }
+
+    /// A container that waits for its end, and prints `ready` first.
+    pub fn idle(&self) -> Running<'_> {
+        let script = "trap 'exit 3' TERM; echo ready; while :; do sleep 1000 & wait; done";
+        let mut running = self.start(process(&["sh", "-c", script])).unwrap();
+        assert_eq!(running.read_line(), "ready");
+        running
+    }
+}
+
+/// The container's control groups that are there.
+pub fn groups(container: &ContainerId) -> Vec<PathBuf> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/devices"]
+        .iter()
+        .map(|hierarchy| Path::new(hierarchy).join("kleene").join(container.as_str()))
+        .filter(|path| path.exists())
+        .collect()
+}
+
+/// A started process with its attached stream.
+pub struct Running<'w> {
+    pub world: &'w World,
+    pub container: ContainerId,
+    pub exec: ExecId,
+    pub pid: u32,
+    pub watch: UnixStream,
+    pub stream: UnixStream,
+    pub received: Outcome,
+}
+
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub code: Option<i32>,
+}
+
+impl Outcome {
+    pub fn stdout(&self) -> String {
+        String::from_utf8(self.stdout.clone()).unwrap()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8(self.stderr.clone()).unwrap()
+    }
+
+    /// The lines of a process that succeeded.
+    pub fn ok(&self) -> String {
+        assert_eq!((self.code, self.stderr()), (Some(0), String::new()), "{}", self.stdout());
+        self.stdout()
+    }
+}
+
+impl<'w> Running<'w> {
+    pub fn new(world: &'w World, container: ContainerId, exec: ExecId, started: Started) -> Self {
+        let Started { pid, watch, attached } = started;
+        let stream = attached.expect("attached");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        watch.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { world, container, exec, pid, watch, stream, received: Outcome::default() }
+    }
+
+    pub fn join_request(&self, process: Process) -> StartRequest {
+        StartRequest {
+            exec: ExecId::random(),
+            container: self.container.clone(),
+            place: Place::Running { init: self.exec.clone() },
+            process,
+            attach: true,
+        }
+    }
+
+    pub fn join(&self, process: Process) -> Running<'w> {
+        let request = self.join_request(process);
+        let started = self.world.host.start(&request).unwrap();
+        Running::new(self.world, self.container.clone(), request.exec, started)
+    }
+
+    pub fn exec(&self, script: &str) -> Outcome {
+        self.join(process(&["sh", "-c", script])).finish()
+    }
+
+    pub fn send(&mut self, frame: &Frame) {
+        frame.write(&mut self.stream).unwrap();
+    }
+
+    pub fn type_in(&mut self, text: &str) {
+        self.send(&Frame::Stdin(text.as_bytes().to_vec()));
+    }
+
+    /// Takes one frame; whether there may be more.
+    pub fn receive(&mut self) -> bool {
+        match Frame::read(&mut self.stream).unwrap() {
+            Some(Frame::Stdout(data)) => self.received.stdout.extend(data),
+            Some(Frame::Stderr(data)) => self.received.stderr.extend(data),
+            Some(Frame::Exited(ExitStatus { code, .. })) => {
+                self.received.code = Some(code);
+                return false;
+            }
+            None => panic!("the stream ended without a word; so far {:?}", self.received),
+            Some(other) => panic!("{other:?}"),
+        }
+        true
+    }
+
+    /// The next line of standard output, without what ends it.
+    pub fn read_line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.received.stdout.iter().position(|byte| *byte == b'\n') {
+                let rest = self.received.stdout.split_off(end + 1);
+                let line = std::mem::replace(&mut self.received.stdout, rest);
+                return String::from_utf8(line).unwrap().trim_end().to_owned();
+            }
+            assert!(self.receive(), "no more lines: {:?}", self.received);
+        }
+    }
+
+    /// Everything until the end, as both the attached client and the daemon see it.
+    pub fn finish(mut self) -> Outcome {
+        while self.receive() {}
+        assert_eq!(Frame::read(&mut self.stream).unwrap(), None);
+        assert_eq!(self.watched(), self.received.code);
+        assert_eq!(Frame::read(&mut self.watch).unwrap(), None);
+        self.received
+    }
+
+    /// The exit code that the daemon sees.
+    pub fn watched(&mut self) -> Option<i32> {
+        match Frame::read(&mut self.watch).unwrap() {
+            Some(Frame::Exited(status)) => Some(status.code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Kills the container and waits for its end.
+    pub fn kill(self) {
+        self.world.host.kill(&self.container, &self.exec).unwrap();
+        let (world, container) = (self.world, self.container.clone());
+        assert_eq!(self.finish().code, Some(137));
+        world.host.clean(&container).unwrap();
+        assert_eq!(groups(&container), Vec::<PathBuf>::new());
+    }
+}
+
+pub fn terminal(argv: &[&str], rows: u16, columns: u16) -> Process {
+    let window = Some(WindowSize { rows, columns });
+    Process { tty: true, window, stdin: Stdin::Stream, ..process(argv) }
+}
+
+/// Lines of the host's mount table that name the path.
+pub fn mounted_beneath(path: &Path) -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let path = path.to_str().unwrap();
+    table.lines().filter(|line| line.contains(path)).map(str::to_owned).collect()
+}
+
+pub fn words(text: &str) -> BTreeSet<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
