@@ -22,6 +22,9 @@ use write::Writer;
 pub struct UnpackOptions {
     /// Whether device nodes are created. They are refused by default.
     pub devices: bool,
+    /// Whether device nodes are left out instead of refused. Archives of whole systems often hold a
+    /// few that nothing needs.
+    pub skip_devices: bool,
     /// The largest sum of file contents in the archive, in bytes.
     pub max_bytes: Option<u64>,
     /// The largest size of a single file, holes included, in bytes.
@@ -42,6 +45,7 @@ impl Default for UnpackOptions {
     fn default() -> Self {
         Self {
             devices: false,
+            skip_devices: false,
             max_bytes: None,
             max_apparent: None,
             max_entries: None,
@@ -61,6 +65,8 @@ pub struct Unpacked {
     pub bytes: u64,
     /// Extended attributes that the target's file system can't hold.
     pub skipped_xattrs: u64,
+    /// Device nodes that were left out.
+    pub skipped_devices: u64,
 }
 
 /// Unpacks an uncompressed tar stream (v7, ustar, GNU, pax) into the directory `root`.

@@ -518,6 +518,25 @@ fn hostile_types_and_sizes_are_refused() {
 }
 
 #[test]
+fn device_nodes_can_be_left_out() {
+    let room = room();
+    let node = |kind, name| entry(kind, name, "", b"");
+    let entries = [
+        node(EntryType::Char, "dev/null"),
+        node(EntryType::Block, "sda"),
+        file("after", "x"),
+    ];
+    let options = UnpackOptions {
+        skip_devices: true,
+        ..Default::default()
+    };
+    let unpacked = room.unpack_with(&archive(&entries), &options).unwrap();
+    assert_eq!(unpacked.skipped_devices, 2);
+    assert_eq!(room.read("after"), "x");
+    assert!(!room.root.join("sda").exists() && !room.root.join("dev/null").exists());
+}
+
+#[test]
 fn sparse_bombs_are_refused() {
     let data = [vec![b'a'; 512], vec![b'b'; 100]].concat();
     assert_hostile(&[gnu_sparse(10 << 30, &data)]);

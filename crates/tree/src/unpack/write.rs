@@ -49,6 +49,10 @@ struct Slot<'s> {
     name: &'s CStr,
 }
 
+fn is_device(member: &Member) -> bool {
+    matches!(member.kind, Kind::CharacterDevice | Kind::BlockDevice)
+}
+
 impl<'a> Writer<'a> {
     pub fn new(root: BorrowedFd<'_>, options: &'a UnpackOptions) -> Result<Self, TreeError> {
         let root = sys::reopen(root)
@@ -69,6 +73,10 @@ impl<'a> Writer<'a> {
         self.check(&member)?;
         let path = clean(&member.name).map_err(|reason| hostile(&member.name, reason))?;
         self.done.entries += 1;
+        if is_device(&member) && !self.options.devices {
+            self.done.skipped_devices += 1;
+            return Ok(());
+        }
         let Some(name) = path.file_name().and_then(sys::c_name) else {
             return self.write_root(&member);
         };
@@ -122,8 +130,7 @@ impl<'a> Writer<'a> {
             let (size, stored) = (member.size, member.stored);
             return refuse(format!("it claims {size} bytes, but stores {stored}"));
         }
-        let device = matches!(member.kind, Kind::CharacterDevice | Kind::BlockDevice);
-        if device && !self.options.devices {
+        if is_device(member) && !self.options.devices && !self.options.skip_devices {
             return refuse("device nodes aren't allowed here".to_owned());
         }
         // Overlay file systems take orders from these.
