@@ -123,3 +123,11 @@ fn failure(action: String, error: TreeError) -> HostError {
         },
     }
 }
+
+#[cfg(test)]
+#[path = "test_support.rs"]
+pub(super) mod test_support;
+
+#[cfg(test)]
+#[path = "copy_up_tests.rs"]
+mod tests;

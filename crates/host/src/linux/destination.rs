@@ -28,7 +28,9 @@ pub fn check_destination(
     source: SourceKind,
 ) -> Result<(), HostError> {
     let refused = |reason: String| {
-        HostError::Source(format!("can't mount on '{destination}' in the container: {reason}"))
+        HostError::Source(format!(
+            "can't mount on '{destination}' in the container: {reason}"
+        ))
     };
     let path = destination.beneath();
     let names = path.iter().map(|name| name.as_bytes().len());
@@ -106,3 +108,7 @@ fn explain(error: &TreeError) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+#[path = "destination_tests.rs"]
+mod tests;

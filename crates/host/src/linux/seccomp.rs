@@ -173,7 +173,10 @@ fn names() -> impl Iterator<Item = &'static str> {
         .iter()
         .filter(|(architecture, _)| *architecture == std::env::consts::ARCH)
         .map(|(_, names)| names);
-    ALLOWED.iter().chain(here).flat_map(|names| names.iter().copied())
+    ALLOWED
+        .iter()
+        .chain(here)
+        .flat_map(|names| names.iter().copied())
 }
 
 /// Architectures whose programs the kernel runs beside its own, with their numbers in filters

@@ -19,6 +19,7 @@ pub struct Masked {
 
 /// Calls that are allowed whatever their arguments are, by name. Names that an architecture lacks
 /// mean nothing there.
+#[rustfmt::skip] // One name a line would hide the groups.
 pub const ALLOWED: &[&[&str]] = &[
     // Processes and threads: making them, waiting for them, what they are.
     &[
@@ -182,13 +183,8 @@ pub const NEWEST: u32 = 466;
 pub const CLONE3: u32 = 435;
 
 /// Flags of `clone(2)` that make namespaces: mount, cgroup, uts, ipc, user, pid, net.
-const NAMESPACES: u64 = 0x0002_0000
-    | 0x0200_0000
-    | 0x0400_0000
-    | 0x0800_0000
-    | 0x1000_0000
-    | 0x2000_0000
-    | 0x4000_0000;
+const NAMESPACES: u64 =
+    0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
 
 /// The execution domains of `personality(2)`: `PER_LINUX`, `PER_LINUX32`, both with `UNAME26`, and
 /// the question for the current one.
@@ -220,5 +216,8 @@ pub fn conditions() -> Vec<(&'static str, Masked)> {
     let sockets = families.map(|(mask, value)| ("socket", first(mask, value)));
     let personalities = PERSONALITIES.map(|value| ("personality", first(LOW, value)));
     let clone = ("clone", first(NAMESPACES, 0));
-    std::iter::once(clone).chain(sockets).chain(personalities).collect()
+    std::iter::once(clone)
+        .chain(sockets)
+        .chain(personalities)
+        .collect()
 }

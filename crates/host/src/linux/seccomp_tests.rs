@@ -57,7 +57,11 @@ fn name_of(number: u32, architecture: ScmpArch) -> Option<String> {
 }
 
 fn base(architecture: ScmpArch) -> u32 {
-    if architecture == ScmpArch::X32 { 0x4000_0000 } else { 0 }
+    if architecture == ScmpArch::X32 {
+        0x4000_0000
+    } else {
+        0
+    }
 }
 
 fn number(name: &str, architecture: ScmpArch) -> Option<u32> {
@@ -69,7 +73,9 @@ fn number(name: &str, architecture: ScmpArch) -> Option<u32> {
 #[test]
 fn every_number_does_what_the_profile_says() {
     let filter = filter();
-    let names: BTreeSet<&str> = names().chain(NUMBERED.iter().map(|(name, _)| *name)).collect();
+    let names: BTreeSet<&str> = names()
+        .chain(NUMBERED.iter().map(|(name, _)| *name))
+        .collect();
     let conditional: BTreeSet<&str> = conditions().iter().map(|(name, _)| *name).collect();
     assert!(!architectures().is_empty(), "no architecture to look at");
     for (architecture, token) in architectures() {
@@ -78,7 +84,10 @@ fn every_number_does_what_the_profile_says() {
         for call in base..base + 1000 {
             let uniform = NUMBERED.iter().find(|(_, number)| *number == call);
             let name = name_of(call, *architecture);
-            let name = uniform.map(|(name, _)| *name).or(name.as_deref()).unwrap_or_default();
+            let name = uniform
+                .map(|(name, _)| *name)
+                .or(name.as_deref())
+                .unwrap_or_default();
             let expected = match name {
                 name if conditional.contains(name) => continue,
                 name if names.contains(name) => ALLOW,
@@ -98,8 +107,10 @@ fn every_number_does_what_the_profile_says() {
 #[test]
 fn numbers_are_right() {
     let native = architectures()[0].0;
-    let known: Vec<_> =
-        NUMBERED.iter().filter_map(|(name, _)| Some((*name, number(name, native)?))).collect();
+    let known: Vec<_> = NUMBERED
+        .iter()
+        .filter_map(|(name, _)| Some((*name, number(name, native)?)))
+        .collect();
     assert!(known.len() > 8, "{known:?}");
     for known in known {
         assert!(NUMBERED.contains(&known), "{known:?}");
@@ -111,11 +122,39 @@ fn numbers_are_right() {
 fn what_leads_out_of_a_container_is_refused() {
     let filter = filter();
     let refused = [
-        "acct", "add_key", "bpf", "clock_settime", "delete_module", "fanotify_init", "fsopen",
-        "init_module", "io_uring_setup", "kcmp", "kexec_load", "keyctl", "mbind", "mount",
-        "move_mount", "move_pages", "nfsservctl", "open_by_handle_at", "open_tree",
-        "perf_event_open", "pidfd_getfd", "pivot_root", "quotactl", "reboot", "request_key",
-        "sethostname", "setns", "swapon", "syslog", "umount2", "unshare", "userfaultfd", "vhangup",
+        "acct",
+        "add_key",
+        "bpf",
+        "clock_settime",
+        "delete_module",
+        "fanotify_init",
+        "fsopen",
+        "init_module",
+        "io_uring_setup",
+        "kcmp",
+        "kexec_load",
+        "keyctl",
+        "mbind",
+        "mount",
+        "move_mount",
+        "move_pages",
+        "nfsservctl",
+        "open_by_handle_at",
+        "open_tree",
+        "perf_event_open",
+        "pidfd_getfd",
+        "pivot_root",
+        "quotactl",
+        "reboot",
+        "request_key",
+        "sethostname",
+        "setns",
+        "swapon",
+        "syslog",
+        "umount2",
+        "unshare",
+        "userfaultfd",
+        "vhangup",
     ];
     for (architecture, token) in architectures() {
         for name in refused {
@@ -176,8 +215,12 @@ fn under_filter(filter: &mut [libc::sock_filter], checks: fn() -> i32) -> i32 {
         // SAFETY: the program points to the parent's copied instructions; _exit doesn't return.
         unsafe {
             let ready = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-                && libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &program)
-                    == 0;
+                && libc::syscall(
+                    libc::SYS_seccomp,
+                    libc::SECCOMP_SET_MODE_FILTER,
+                    0,
+                    &program,
+                ) == 0;
             libc::_exit(if ready { checks() } else { 99 });
         }
     }
@@ -208,21 +251,34 @@ fn the_kernel_takes_it_and_refuses_what_it_should() {
                 failed_with(libc::syscall(libc::SYS_keyctl, 0, 0, 0, 0, 0), libc::EPERM),
                 failed_with(libc::syscall(libc::SYS_clone3, none, 0), libc::ENOSYS),
                 failed_with(libc::unshare(libc::CLONE_NEWUSER).into(), libc::EPERM),
-                failed_with(libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER), libc::EPERM),
+                failed_with(
+                    libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER),
+                    libc::EPERM,
+                ),
                 failed_with(libc::socket(libc::AF_VSOCK, 1, 0).into(), libc::EPERM),
                 failed_with(libc::socket(libc::AF_ALG, 5, 0).into(), libc::EPERM),
                 failed_with(libc::sethostname(name, 1).into(), libc::EPERM),
-                failed_with(libc::syscall(libc::SYS_io_uring_setup, 1, none), libc::EPERM),
+                failed_with(
+                    libc::syscall(libc::SYS_io_uring_setup, 1, none),
+                    libc::EPERM,
+                ),
                 failed_with(libc::syscall(9999), libc::ENOSYS),
                 // fchmodat2: allowed, whatever libseccomp knows, so the kernel looks at the path.
                 failed_with(libc::syscall(452, -1, null, 0, 0), libc::EFAULT),
                 libc::getpid() > 1,
                 libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0) >= 0,
             ];
-            checks.iter().position(|ok| !ok).map_or(0, |index| index as i32 + 1)
+            checks
+                .iter()
+                .position(|ok| !ok)
+                .map_or(0, |index| index as i32 + 1)
         }
     }
-    assert_eq!(under_filter(&mut filter(), checks), 0, "the number of the failed check");
+    assert_eq!(
+        under_filter(&mut filter(), checks),
+        0,
+        "the number of the failed check"
+    );
 }
 
 #[test]
@@ -258,7 +314,10 @@ fn it_is_compiled_once() {
     assert_eq!(made.permissions().mode() & 0o777, 0o600);
     assert_eq!(ensure_filter(dir.path()).unwrap(), path);
     assert_eq!(fs::metadata(&path).unwrap().ino(), made.ino());
-    let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     left.sort();
     assert_eq!(left, [dir.path().join("other"), path]);
 }
