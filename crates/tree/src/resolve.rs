@@ -110,7 +110,7 @@ pub fn create_dirs_in_root(
         other => return other.map_err(|fault| fault.at(path)),
     }
     let make = Make::Directories(mode_of(mode));
-    again(|| Walk::new(root, make)?.run(path, flags)).map_err(|fault| fault.at(path))
+    again(|| Walk::new(root, make).run(path, flags)).map_err(|fault| fault.at(path))
 }
 
 /// Makes sure that `path` is a file beneath `root`, and gives a handle (`O_PATH`) on it. A file,
@@ -129,7 +129,7 @@ pub fn create_file_in_root(
         Err(Fault {
             errno: Errno::NOENT,
             ..
-        }) => again(|| Walk::new(root, make)?.run(path, sys::HANDLE)),
+        }) => again(|| Walk::new(root, make).run(path, sys::HANDLE)),
         other => other,
     };
     let check = |handle: OwnedFd| {
@@ -170,13 +170,13 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Resul
             other => return other.step(Step::Opening),
         }
     }
-    again(|| Walk::new(root, Make::Nothing)?.run(path, flags))
+    again(|| Walk::new(root, Make::Nothing).run(path, flags))
 }
 
 /// Opens an existing path beneath the root.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Fault> {
-    again(|| Walk::new(root, Make::Nothing)?.run(path, flags))
+    again(|| Walk::new(root, Make::Nothing).run(path, flags))
 }
 
 /// Repeats a walk that somebody changed the path under (`EAGAIN`).
@@ -205,16 +205,21 @@ enum Make {
 enum Part {
     Root,
     Up,
+    /// A slash or dot at the end: what is before it must be a directory.
+    Here,
     Name(OsString),
 }
 
 fn parts(path: &Path) -> impl DoubleEndedIterator<Item = Part> {
-    path.components().filter_map(|component| match component {
+    let text = path.as_os_str().as_bytes();
+    let end = (text.ends_with(b"/") || text.ends_with(b"/.")).then_some(Part::Here);
+    let names = path.components().filter_map(|component| match component {
         Component::RootDir => Some(Part::Root),
         Component::ParentDir => Some(Part::Up),
         Component::Normal(name) => Some(Part::Name(name.to_owned())),
         Component::CurDir | Component::Prefix(_) => None,
-    })
+    });
+    names.chain(end)
 }
 
 /// A walk of one component at a time. The directories passed stay open, so `..` goes where the walk
@@ -228,14 +233,14 @@ struct Walk<'r> {
 }
 
 impl<'r> Walk<'r> {
-    fn new(root: BorrowedFd<'r>, make: Make) -> Result<Self, Fault> {
-        Ok(Self {
+    fn new(root: BorrowedFd<'r>, make: Make) -> Self {
+        Self {
             root,
             passed: Vec::new(),
             ahead: VecDeque::new(),
             links: 0,
             make,
-        })
+        }
     }
 
     fn here(&self) -> BorrowedFd<'_> {
@@ -243,19 +248,12 @@ impl<'r> Walk<'r> {
     }
 
     fn run(mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, Fault> {
-        // "a/" means the directory a, and so does "a/.".
-        let directory = path.as_os_str().as_bytes().ends_with(b"/")
-            || path.as_os_str().as_bytes().ends_with(b"/.");
-        let flags = if directory {
-            flags | OFlags::DIRECTORY
-        } else {
-            flags
-        };
         self.ahead.extend(parts(path));
         while let Some(part) = self.ahead.pop_front() {
             match part {
                 Part::Root => self.passed.clear(),
                 Part::Up => drop(self.passed.pop()),
+                Part::Here => {}
                 Part::Name(name) => {
                     let name = sys::c_name(&name).ok_or(Fault {
                         step: Step::Opening,
@@ -432,3 +430,6 @@ fn raced(
         other => other.step(Step::Opening),
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

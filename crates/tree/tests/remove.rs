@@ -20,7 +20,7 @@ fn fill(dir: &Dir) {
     fs::create_dir_all(dir.join("tree/a/b")).unwrap();
     fs::write(dir.join("tree/a/b/file"), "x").unwrap();
     fs::write(dir.join("tree/.dot"), "x").unwrap();
-    fs::set_permissions(dir.join("tree/a"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.join("tree/a"), fs::Permissions::from_mode(0o000)).unwrap();
 }
 
 #[test]
