@@ -1,0 +1,225 @@
+//! Monitors: they live without a daemon, serve several clients, and are small.
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, World, process};
+use kleene_doors::frames::Frame;
+use kleene_doors::host::{Host, HostError, Probe, Process, Stdin};
+use kleene_monitor::status::start_time;
+use kleene_types::ExecId;
+
+/// The monitor of a process: its parent.
+fn monitor_of(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Waits until a process has ended, reaped or not.
+fn await_end(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    while start_time(pid).unwrap().is_some() {
+        assert!(Instant::now() < deadline, "process {pid} stays");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn containers_outlive_the_daemon() {
+    let world = World::new();
+    let (exec, id) = {
+        let container = world.container();
+        let script = "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 1000 & wait; done";
+        let mut running = container.start(process(&["sh", "-c", script])).unwrap();
+        assert_eq!(running.read_line(), "ready");
+        (running.exec.clone(), container.id.clone())
+    };
+    // Both of the daemon's connections are closed now; a new daemon comes.
+    let world = world.restarted();
+    let Probe::Running { mut watch, .. } = world.host.probe(&exec).unwrap() else { panic!() };
+    let mut attached = world.host.attach(&exec).unwrap();
+    // It is known to be attached once it is answered to; a second one shows that.
+    let Probe::Running { pid, .. } = world.host.probe(&exec).unwrap() else { panic!() };
+    let monitor = monitor_of(pid);
+    world.host.terminate(&id, &exec).unwrap();
+    let first = Frame::read(&mut attached).unwrap();
+    assert_eq!(first, Some(Frame::Stdout(b"bye\n".to_vec())));
+    for stream in [&mut attached, &mut watch] {
+        let Some(Frame::Exited(status)) = Frame::read(stream).unwrap() else { panic!() };
+        assert_eq!(status.code, 5);
+    }
+    assert!(matches!(world.host.probe(&exec).unwrap(), Probe::Exited(status) if status.code == 5));
+    assert!(matches!(world.host.attach(&exec), Err(HostError::NotRunning(_))));
+    await_end(monitor);
+    world.host.forget(&exec).unwrap();
+    assert!(matches!(world.host.probe(&exec).unwrap(), Probe::Lost));
+    world.host.clean(&id).unwrap();
+}
+
+#[test]
+fn a_killed_monitor_takes_its_container_along() {
+    let world = World::new();
+    let container = world.container();
+    let init = container.idle();
+    let monitor = monitor_of(init.pid);
+    let pid = rustix::process::Pid::from_raw(monitor.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let mut watch = &init.watch;
+    assert_eq!(Frame::read(&mut watch).unwrap(), None);
+    assert!(matches!(world.host.probe(&init.exec).unwrap(), Probe::Lost));
+    await_end(init.pid);
+    let deadline = Instant::now() + PATIENCE;
+    while fs::exists(format!("/proc/{monitor}")).unwrap() {
+        assert!(Instant::now() < deadline, "the monitor isn't reaped");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(matches!(
+        world.host.signal(&init.exec, 15),
+        Err(HostError::NotRunning(exec)) if exec == init.exec
+    ));
+    world.host.clean(&container.id).unwrap();
+}
+
+#[test]
+fn several_clients_see_the_same() {
+    let world = World::new();
+    let container = world.container();
+    let reading = Process { stdin: Stdin::Stream, ..process(&["sh", "-c", "read x; echo $x; exit 9"]) };
+    let mut running = container.start(reading).unwrap();
+    let mut others: Vec<_> = (0..5).map(|_| world.host.attach(&running.exec).unwrap()).collect();
+    let mut vanishing = world.host.attach(&running.exec).unwrap();
+    vanishing.write_all(&Frame::Stdin(vec![b'l'; 3]).encode()[..4]).unwrap();
+    drop(vanishing);
+    let mut nonsense = world.host.attach(&running.exec).unwrap();
+    nonsense.write_all(b"\xff\xff\xff\xff\xff\xff").unwrap();
+    // Answered after all of those were accepted.
+    assert!(matches!(world.host.probe(&running.exec).unwrap(), Probe::Running { .. }));
+    others[0].write_all(&Frame::Stdin(b"hel".to_vec()).encode()).unwrap();
+    Frame::Watch.write(&mut others[0]).unwrap();
+    running.type_in("");
+    others[0].write_all(&Frame::Stdin(b"lo\n".to_vec()).encode()).unwrap();
+    for other in &mut others {
+        assert_eq!(Frame::read(other).unwrap(), Some(Frame::Stdout(b"hello\n".to_vec())));
+        assert!(matches!(Frame::read(other).unwrap(), Some(Frame::Exited(s)) if s.code == 9));
+        assert_eq!(Frame::read(other).unwrap(), None);
+    }
+    let outcome = running.finish();
+    assert_eq!((outcome.stdout(), outcome.code), ("hello\n".into(), Some(9)));
+}
+
+#[test]
+fn a_slow_client_slows_the_process_and_loses_nothing() {
+    let world = World::new();
+    let container = world.container();
+    let script = "dd if=/dev/zero bs=64k count=160 2>/dev/null; echo written >&2; sleep 1000";
+    let running = container.start(process(&["sh", "-c", script])).unwrap();
+    let monitor = monitor_of(running.pid);
+    // Nobody reads: the process must come to a stand with the monitor's queue full.
+    let deadline = Instant::now() + PATIENCE;
+    while private_memory(monitor) < 1 << 20 {
+        assert!(Instant::now() < deadline, "the queue doesn't fill");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(matches!(world.host.probe(&running.exec).unwrap(), Probe::Running { .. }));
+    assert!(private_memory(monitor) < 4 << 20, "{}", private_memory(monitor));
+    let mut running = running;
+    while running.received.stdout.len() < 10 << 20 || running.received.stderr.is_empty() {
+        assert!(running.receive());
+    }
+    assert_eq!(running.received.stdout.len(), 10 << 20);
+    assert!(private_memory(monitor) <= 1 << 20, "{}", private_memory(monitor));
+    running.kill();
+}
+
+/// Bytes of memory that only this process has.
+fn private_memory(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let kilobytes = |line: &str| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+    text.lines().filter(|line| line.starts_with("Private_")).map(kilobytes).sum::<u64>() << 10
+}
+
+#[test]
+fn a_waiting_monitor_is_small() {
+    let world = World::new();
+    let container = world.container();
+    let init = container.idle();
+    let memory = private_memory(monitor_of(init.pid));
+    println!("private memory of a monitor: {} KiB", memory >> 10);
+    assert!(memory <= 1 << 20, "{memory}");
+    init.kill();
+}
+
+#[test]
+fn background_processes_of_a_joined_one_do_not_hold_its_end() {
+    let world = World::new();
+    let container = world.container();
+    let init = container.idle();
+    let outcome = init.exec("sleep 1000 & echo started");
+    assert_eq!(outcome.ok(), "started\n");
+    // It goes on in the container.
+    assert!(init.exec("ps").ok().contains("sleep 1000"));
+    init.kill();
+}
+
+#[test]
+fn output_is_logged_within_bounds() {
+    let world = World::new();
+    let container = world.container();
+    let mut running = container
+        .start(process(&["sh", "-c", "echo first; dd if=/dev/zero bs=1M count=40 2>/dev/null; echo e >&2"]))
+        .unwrap();
+    while running.receive() {}
+    let directory = world.tmp.path().join("run").join(running.exec.as_str());
+    let (old, new) = (read_log(&directory.join("output.log.1")), read_log(&directory.join("output.log")));
+    assert!(old.iter().all(|(stream, data)| *stream == 1 && data.iter().all(|b| *b == 0)));
+    assert!(new.contains(&(2, b"e\n".to_vec())), "standard error is missing");
+    let size = |log: &[(u8, Vec<u8>)]| log.iter().map(|(_, data)| data.len()).sum::<usize>();
+    assert!(size(&old) > 15 << 20 && size(&old) <= 16 << 20);
+    assert!(size(&new) <= 16 << 20);
+    world.host.clean(&container.id).unwrap();
+}
+
+/// Stream and data of each record.
+fn read_log(path: &std::path::Path) -> Vec<(u8, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let mut rest = bytes.as_slice();
+    let mut records = Vec::new();
+    while let Some((head, tail)) = rest.split_at_checked(13) {
+        let length = u32::from_le_bytes(head[9..].try_into().unwrap()) as usize;
+        let (data, tail) = tail.split_at(length);
+        records.push((head[8], data.to_vec()));
+        rest = tail;
+    }
+    assert!(rest.is_empty());
+    records
+}
+
+#[test]
+fn paths_longer_than_a_socket_address_work() {
+    let world = World::new();
+    let deep = world.tmp.path().join("d".repeat(120)).join("e".repeat(120));
+    let host = kleene_host::linux::LinuxHost::new(&common::config(&deep)).unwrap();
+    let container = world.container();
+    let mut request = container.request(process(&["sleep", "1000"]));
+    request.attach = false;
+    let started = host.start(&request).unwrap();
+    assert!(started.attached.is_none());
+    assert!(matches!(host.probe(&request.exec).unwrap(), Probe::Running { pid, .. } if pid == started.pid));
+    host.kill(&container.id, &request.exec).unwrap();
+    let mut watch = started.watch;
+    assert!(matches!(Frame::read(&mut watch).unwrap(), Some(Frame::Exited(s)) if s.code == 137));
+    host.clean(&container.id).unwrap();
+}
+
+#[test]
+fn joining_what_does_not_run_is_an_error() {
+    let world = World::new();
+    let container = world.container();
+    let mut request = container.request(process(&["true"]));
+    let init = ExecId::random();
+    request.place = kleene_doors::host::Place::Running { init: init.clone() };
+    assert!(matches!(world.host.start(&request), Err(HostError::NotRunning(id)) if id == init));
+}
