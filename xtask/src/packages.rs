@@ -1,0 +1,79 @@
+//! The Debian packages that building and testing need.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+
+/// Needed to build.
+const BUILD: &[&str] = &["gcc", "libseccomp-dev", "pkg-config"];
+
+/// Needed by the tests: ZFS in user space, a small static userland, packers, file systems, the
+/// independent client's Python, and two other runtimes to compare with.
+const TEST: &[&str] = &[
+    "acl",
+    "attr",
+    "btrfs-progs",
+    "busybox-static",
+    "bzip2",
+    "crun",
+    "e2fsprogs",
+    "fuse3",
+    "iproute2",
+    "procps",
+    "python3-venv",
+    "runc",
+    "xz-utils",
+    "zfs-fuse",
+    "zstd",
+];
+
+/// Installs what is missing.
+pub fn ensure() -> Result<()> {
+    install(&[BUILD, TEST].concat())
+}
+
+/// Installs what building alone needs.
+pub fn ensure_build() -> Result<()> {
+    install(BUILD)
+}
+
+fn install(wanted: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|package| !installed(package))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if shell::find("apt-get").is_none() || !shell::is_root() {
+        bail!(
+            "these Debian packages (or what your system calls them) are missing: {}\n\
+             install them, or run this as root on Debian or Ubuntu",
+            missing.join(" ")
+        );
+    }
+    let apt = |arguments: &[&str]| {
+        shell::status(
+            Command::new("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .arg("-qq")
+                .args(arguments),
+        )
+    };
+    apt(&["update"])?;
+    apt(&[
+        &["install", "-y", "--no-install-recommends"],
+        missing.as_slice(),
+    ]
+    .concat())
+}
+
+fn installed(package: &str) -> bool {
+    let query = Command::new("dpkg-query")
+        .args(["-W", "-f=${Status}", package])
+        .output();
+    query.is_ok_and(|output| output.stdout.ends_with(b"ok installed"))
+}
