@@ -122,7 +122,7 @@ impl Channel {
 }
 
 /// What a client asks for beside its input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Control {
     /// The terminal has a new size.
@@ -134,7 +134,7 @@ pub enum Control {
 }
 
 /// How an attached process ended, or why it didn't start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExitInfo {
     /// The process's exit code, 128 + signal; 125 to 127 when it could not be started.
     pub exit_code: i32,
@@ -145,7 +145,7 @@ pub struct ExitInfo {
 }
 
 /// How far the making of an image has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProgressInfo {
     /// What is being done.
     pub step: String,

@@ -148,7 +148,10 @@ impl Client {
         }
     }
 
-    pub(crate) async fn read_body(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    pub(crate) async fn read_body(
+        &self,
+        response: Response<Incoming>,
+    ) -> Result<Bytes, ClientError> {
         match response.into_body().collect().await {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) => Err(self.lost(error)),

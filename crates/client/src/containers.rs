@@ -51,7 +51,10 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such container.
-    pub async fn container_inspect(&self, container: &str) -> Result<ContainerInspect, ClientError> {
+    pub async fn container_inspect(
+        &self,
+        container: &str,
+    ) -> Result<ContainerInspect, ClientError> {
         self.get(&format!("/containers/{}/inspect", segment(container)))
             .await
     }

@@ -24,7 +24,8 @@ impl Client {
     /// # Errors
     /// When there is no such image.
     pub async fn image_inspect(&self, image: &str) -> Result<Image, ClientError> {
-        self.get(&format!("/images/{}/inspect", segment(image))).await
+        self.get(&format!("/images/{}/inspect", segment(image)))
+            .await
     }
 
     /// Removes an image. The answer is its id.
@@ -79,7 +80,10 @@ impl Client {
     ///
     /// # Errors
     /// When the session can't be opened; failures are events of the session.
-    pub async fn image_build(&self, config: &ImageBuildConfig) -> Result<BuildSession, ClientError> {
+    pub async fn image_build(
+        &self,
+        config: &ImageBuildConfig,
+    ) -> Result<BuildSession, ClientError> {
         Ok(BuildSession {
             socket: self.session("/images/build", None, config).await?,
             address: self.address().clone(),

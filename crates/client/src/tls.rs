@@ -78,10 +78,7 @@ fn unreadable<'a>(
     }
 }
 
-fn certificates(
-    path: &Path,
-    what: &'static str,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = CertificateDer::pem_file_iter(path)
         .map_err(unreadable(what, path))?
         .collect::<Result<Vec<_>, _>>()

@@ -57,14 +57,14 @@ impl Connector {
 
     async fn try_open(&self) -> io::Result<BoxStream> {
         match self.address.place() {
-            Place::Unix(path) => self.secure(UnixStream::connect(path).await?, "localhost").await,
+            Place::Unix(path) => {
+                self.secure(UnixStream::connect(path).await?, "localhost")
+                    .await
+            }
             Place::Tcp { host, port } => {
-                let stream = timeout(
-                    CONNECT_TIMEOUT,
-                    TcpStream::connect((host.as_str(), *port)),
-                )
-                .await
-                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), *port)))
+                    .await
+                    .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                 // Key strokes shall not wait for more of them.
                 stream.set_nodelay(true)?;
                 self.secure(stream, host).await

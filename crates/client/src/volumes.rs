@@ -28,7 +28,8 @@ impl Client {
     /// # Errors
     /// When there is none of that name.
     pub async fn volume_inspect(&self, name: &str) -> Result<VolumeInspect, ClientError> {
-        self.get(&format!("/volumes/{}/inspect", segment(name))).await
+        self.get(&format!("/volumes/{}/inspect", segment(name)))
+            .await
     }
 
     /// Removes a volume. The answer is its name.

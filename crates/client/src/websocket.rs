@@ -180,7 +180,9 @@ fn check_handshake<B>(
 ) -> Result<(), ClientError> {
     let header = |name| response.headers().get(name).map(HeaderValue::as_bytes);
     if header(SEC_WEBSOCKET_ACCEPT) != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
-        return Err(ClientError::protocol("a WebSocket handshake without its key"));
+        return Err(ClientError::protocol(
+            "a WebSocket handshake without its key",
+        ));
     }
     if header(SEC_WEBSOCKET_PROTOCOL) != protocol.map(str::as_bytes) {
         return Err(ClientError::protocol(format!(

@@ -1,2 +1,26 @@
-//! placeholder
-fn main() {}
+//! `klee`, the command line of Kleene.
+//!
+//! A command line is parsed ([`cli`]), settings are gathered from flags, environment and
+//! configuration file ([`config`]), one command runs ([`commands`], a file a verb) against the
+//! daemon, and its outcome becomes the exit code ([`error`]). Everything printed goes through
+//! [`ui::Ui`], which knows about themes, terminals and colours.
+
+mod age;
+mod attach;
+mod cli;
+mod commands;
+mod config;
+mod error;
+mod json;
+mod options;
+mod prompt;
+mod suggest;
+mod table;
+mod terminal;
+mod ui;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(std::env::args_os()).into()
+}

@@ -1,0 +1,68 @@
+//! `klee container run`.
+
+use clap::Args;
+
+use crate::attach;
+use crate::commands::Session;
+use crate::commands::container::create;
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::options::{CreateOptions, StartOptions};
+
+/// Run a command in a new container
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "klee run [OPTIONS] IMAGE [COMMAND]...",
+    after_help = "Everything after IMAGE belongs to the command. The exit code is that of the command; \
+125 when klee or the daemon failed, 126 when the command is not executable, 127 when it was not \
+found, 128 + N when signal N ended it.
+
+Examples:
+  klee run --name nginxtest -m nginx-vol:/usr/local/www/nginx nginx ls /usr/local/www/nginx
+  klee run -it --rm base sh
+  tar c . | klee run -iq --rm -m my-vol:/data base tar x -C /data
+  klee run -d --name web -m /srv/www:/www:ro nginx"
+)]
+pub struct Options {
+    #[command(flatten)]
+    start: StartOptions,
+
+    /// Remove the container when it stops
+    #[arg(long)]
+    rm: bool,
+
+    #[command(flatten)]
+    create: CreateOptions,
+
+    /// The image, NAME[:TAG][@SNAPSHOT] or its id, then the command [default: the image's]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "IMAGE [COMMAND]"
+    )]
+    image_and_command: Vec<String>,
+}
+
+/// Creates the container and starts it.
+///
+/// # Errors
+/// When an option is malformed, a request fails, or the process can't be started.
+pub async fn run(session: &Session, options: Options) -> CommandResult {
+    let Some((image, command)) = options.image_and_command.split_first() else {
+        return Err(CommandError::usage("name an image"));
+    };
+    attach::check_input(options.start)?;
+    let mut config = options.create.config(image, command)?;
+    config.auto_remove = options.rm.then_some(true);
+    let client = session.client().await?;
+    let id = create::create(&client, &config, &options.create.container).await?;
+    let detach = attach::detaches(options.start);
+    if !options.start.quiet || detach {
+        session.ui.line(&id)?;
+    }
+    let process = attach::own_process(&id, options.start.tty);
+    if detach {
+        attach::start_detached(session.ui, &client, process, options.start.quiet).await?;
+        return Ok(Exit::Success);
+    }
+    attach::start_attached(session.ui, &client, process, options.start).await
+}

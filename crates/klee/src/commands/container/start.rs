@@ -1,0 +1,54 @@
+//! `klee container start`.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use crate::attach;
+use crate::commands::Session;
+use crate::error::{CommandError, CommandResult};
+use crate::options::StartOptions;
+
+/// Start containers; klee stays attached to a single one unless told to detach
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  klee start devtest\n  klee start -d web1 web2")]
+pub struct Options {
+    #[command(flatten)]
+    start: StartOptions,
+
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER", value_parser = NonEmptyStringValueParser::new())]
+    containers: Vec<String>,
+}
+
+impl Options {
+    /// Whether the exit code is that of a container's process.
+    pub fn attaches(&self) -> bool {
+        !attach::detaches(self.start)
+    }
+}
+
+/// Starts the containers with their own commands.
+///
+/// # Errors
+/// When the daemon can't be reached, or a container that klee is attached to can't be started; a
+/// failure with one of several containers doesn't stop the others.
+pub async fn run(session: &Session, options: Options) -> CommandResult {
+    let start = options.start;
+    let process = |name: &str| attach::own_process(name, start.tty);
+    if let ([container], true) = (options.containers.as_slice(), options.attaches()) {
+        attach::check_input(start)?;
+        let client = session.client().await?;
+        return attach::start_attached(session.ui, &client, process(container), start).await;
+    }
+    if options.attaches() {
+        return Err(CommandError::usage(
+            "only one container can be started when attaching to container I/O.",
+        )
+        .hint("use --detach to start several"));
+    }
+    let client = &session.client().await?;
+    let start_one = async |name: String| {
+        attach::start_detached(session.ui, client, process(&name), start.quiet).await
+    };
+    Ok(session.for_each(&options.containers, start_one).await)
+}

@@ -1,0 +1,30 @@
+//! `klee container stop`.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use crate::commands::Session;
+use crate::error::CommandResult;
+use crate::suggest::Noun;
+
+/// Stop containers
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  klee container stop devtest")]
+pub struct Options {
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER", value_parser = NonEmptyStringValueParser::new())]
+    containers: Vec<String>,
+}
+
+/// Stops each container and prints its id.
+///
+/// # Errors
+/// When the daemon can't be reached; a failure with one container doesn't stop the others.
+pub async fn run(session: &Session, options: Options) -> CommandResult {
+    let client = &session.client().await?;
+    let stop = async |name: String| match client.container_stop(&name).await {
+        Ok(id) => session.ui.line(&id),
+        Err(error) => Err(Noun::Container.failed(client, &name, error).await),
+    };
+    Ok(session.for_each(&options.containers, stop).await)
+}

@@ -1,0 +1,29 @@
+//! `klee network prune`.
+
+use clap::Args;
+
+use crate::commands::Session;
+use crate::error::{CommandResult, Exit};
+use crate::prompt;
+
+/// Remove all networks that no container is connected to
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  klee network prune\n  klee network prune --force")]
+pub struct Options {
+    /// Don't ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Asks, removes, and prints what was removed.
+///
+/// # Errors
+/// When the answer is no, or the request fails.
+pub async fn run(session: &Session, options: Options) -> CommandResult {
+    if !options.force {
+        prompt::confirm(session.ui, "WARNING! This will remove all unused networks.")?;
+    }
+    let removed = session.client().await?.network_prune().await?;
+    session.print_ids(&removed)?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,48 @@
+//! `klee volume ls`.
+
+use clap::Args;
+use kleene_types::Timestamp;
+
+use crate::age;
+use crate::commands::Session;
+use crate::error::{CommandResult, Exit};
+use crate::options::{Format, ListOptions};
+use crate::table::{Cell, Column};
+use crate::ui::style;
+
+const COLUMNS: &[Column] = &[
+    Column::new("VOLUME NAME", style::BOLD_AQUAMARINE),
+    Column::new("CREATED", style::BRIGHT_WHITE),
+];
+
+/// List volumes, the newest first
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  klee volume ls\n  klee lsv --format json")]
+pub struct Options {
+    #[command(flatten)]
+    list: ListOptions,
+}
+
+/// Prints the volumes.
+///
+/// # Errors
+/// When the request fails.
+pub async fn run(session: &Session, options: Options) -> CommandResult {
+    let volumes = session.client().await?.volume_list().await?;
+    if options.list.quiet {
+        let names = volumes.iter().map(|volume| volume.name.as_str());
+        session.ui.ids(names)?;
+    } else if options.list.format == Format::Json {
+        session.ui.json(&volumes)?;
+    } else {
+        let now = Timestamp::now();
+        let rows = volumes.iter().map(|volume| {
+            vec![
+                Cell::from(&volume.name),
+                age::ago(&volume.created, now).into(),
+            ]
+        });
+        session.ui.table(COLUMNS, rows.collect())?;
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,296 @@
+//! Settings: flags beat environment variables, and those beat the configuration file.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use kleene_client::{HostAddress, TlsOptions};
+use serde::Deserialize;
+
+use crate::error::CommandError;
+use crate::ui::Theme;
+
+/// Configuration file of the whole system.
+#[cfg(not(target_os = "linux"))]
+const SYSTEM_FILE: &str = "/usr/local/etc/klee/klee_config.yaml";
+/// Configuration file of the whole system.
+#[cfg(target_os = "linux")]
+const SYSTEM_FILE: &str = "/etc/klee/klee_config.yaml";
+
+/// Options before the command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GlobalOptions {
+    /// Configuration file [env: KLEE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// How output looks [env: KLEE_THEME] [default: fancy]
+    #[arg(long, value_enum)]
+    pub theme: Option<Theme>,
+
+    /// Address of the daemon: http[s]:///path/to.sock or http[s]://IP[:PORT] [env: KLEE_HOST]
+    /// [default: http:///var/run/kleened.sock]
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: Option<String>,
+
+    /// Verify the daemon's certificate [env: KLEE_TLS_VERIFY]
+    #[arg(long, overrides_with = "no_tlsverify")]
+    pub tlsverify: bool,
+
+    /// Don't verify the daemon's certificate
+    #[arg(long, hide = true, overrides_with = "tlsverify")]
+    pub no_tlsverify: bool,
+
+    /// Certificate that klee shows the daemon, PEM; may hold the key too [env: KLEE_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub tlscert: Option<PathBuf>,
+
+    /// Key of that certificate, PEM [env: KLEE_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub tlskey: Option<PathBuf>,
+
+    /// Trust only certificates signed by this authority, PEM; implies --tlsverify
+    /// [env: KLEE_TLS_CACERT]
+    #[arg(long, value_name = "FILE")]
+    pub tlscacert: Option<PathBuf>,
+}
+
+/// What flags, environment and file come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The daemon.
+    pub host: HostAddress,
+    /// How an encrypted connection is made.
+    pub tls: TlsOptions,
+    /// How output looks.
+    pub theme: Theme,
+}
+
+/// The configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    host: Option<String>,
+    theme: Option<String>,
+    tlsverify: Option<bool>,
+    tlscert: Option<PathBuf>,
+    tlskey: Option<PathBuf>,
+    tlscacert: Option<PathBuf>,
+}
+
+/// Gathers the settings.
+///
+/// # Errors
+/// When the file can't be read or is wrong, or a value is.
+pub fn load(options: &GlobalOptions) -> Result<Settings, CommandError> {
+    let file = match options
+        .config
+        .clone()
+        .or(variable("KLEE_CONFIG").map(PathBuf::from))
+    {
+        Some(path) => match read(&path)? {
+            Some(file) => file,
+            None => {
+                let path = path.display();
+                return Err(CommandError::usage(format!(
+                    "the configuration file '{path}' doesn't exist"
+                )));
+            }
+        },
+        None => first_of(&default_files())?,
+    };
+    merge(options, file, variable)
+}
+
+/// The value of an environment variable; an empty one counts as none.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn default_files() -> Vec<PathBuf> {
+    let mut files = vec![PathBuf::from("klee_config.yaml")];
+    if let Some(home) = env::var_os("HOME") {
+        files.push(Path::new(&home).join(".klee/klee_config.yaml"));
+    }
+    files.push(PathBuf::from(SYSTEM_FILE));
+    files
+}
+
+fn first_of(files: &[PathBuf]) -> Result<File, CommandError> {
+    for path in files {
+        if let Some(file) = read(path)? {
+            return Ok(file);
+        }
+    }
+    Ok(File::default())
+}
+
+/// The file's content; `None` when it doesn't exist.
+fn read(path: &Path) -> Result<Option<File>, CommandError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let path = path.display();
+            return Err(CommandError::failure(format!(
+                "can't read the configuration file '{path}': {error}"
+            )));
+        }
+    };
+    parse(&text)
+        .map(Some)
+        .map_err(|what| CommandError::failure(format!("{}: {what}", path.display())))
+}
+
+/// The error names line and key.
+fn parse(text: &str) -> Result<File, String> {
+    serde_saphyr::from_str::<Option<File>>(text)
+        .map(Option::unwrap_or_default)
+        .map_err(|error| {
+            let line = error.location().map_or(0, |location| location.line());
+            let wanted = usize::try_from(line).unwrap_or(0).checked_sub(1);
+            let quoted = wanted
+                .and_then(|index| text.lines().nth(index))
+                .unwrap_or_default();
+            let error = error.without_snippet();
+            format!("{error}: '{}'", quoted.trim())
+        })
+}
+
+/// Picks each value by precedence.
+fn merge(
+    options: &GlobalOptions,
+    file: File,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Settings, CommandError> {
+    let path = |flag: &Option<PathBuf>, name: &str, file: Option<PathBuf>| {
+        flag.clone().or(variable(name).map(PathBuf::from)).or(file)
+    };
+    let host = match options.host.clone().or(variable("KLEE_HOST")).or(file.host) {
+        Some(host) => host
+            .parse()
+            .map_err(|error| CommandError::usage(format!("{error}")))?,
+        None => HostAddress::default_socket(),
+    };
+    let theme = match (options.theme, variable("KLEE_THEME").or(file.theme)) {
+        (Some(theme), _) => theme,
+        (None, Some(name)) => Theme::from_str(&name, false).map_err(|_| {
+            CommandError::usage(format!(
+                "unknown theme '{name}': there are 'fancy' and 'simple'"
+            ))
+        })?,
+        (None, None) => Theme::default(),
+    };
+    let verify = match variable("KLEE_TLS_VERIFY") {
+        _ if options.tlsverify => true,
+        _ if options.no_tlsverify => false,
+        Some(text) => boolean(&text)?,
+        None => file.tlsverify.unwrap_or(false),
+    };
+    let tls = TlsOptions {
+        verify,
+        cert: path(&options.tlscert, "KLEE_TLS_CERT", file.tlscert),
+        key: path(&options.tlskey, "KLEE_TLS_KEY", file.tlskey),
+        cacert: path(&options.tlscacert, "KLEE_TLS_CACERT", file.tlscacert),
+    };
+    Ok(Settings { host, tls, theme })
+}
+
+fn boolean(text: &str) -> Result<bool, CommandError> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err(CommandError::usage(format!(
+            "KLEE_TLS_VERIFY is '{text}': it can be 'true' or 'false'"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(
+        options: &GlobalOptions,
+        file: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Settings, CommandError> {
+        merge(options, parse(file).unwrap(), |name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn flags_beat_environment_and_that_the_file() {
+        const FILE: &str = "host: http:///file.sock\ntheme: simple\ntlsverify: true\ntlskey: /f\n";
+        let none = GlobalOptions::default();
+        let settings = merged(&none, FILE, &[]).unwrap();
+        assert_eq!(settings.host.to_string(), "http:///file.sock");
+        assert_eq!(settings.theme, Theme::Simple);
+        assert!(settings.tls.verify);
+
+        let variables = [
+            ("KLEE_HOST", "http:///env.sock"),
+            ("KLEE_THEME", "fancy"),
+            ("KLEE_TLS_VERIFY", "false"),
+            ("KLEE_TLS_CERT", "/e"),
+        ];
+        let settings = merged(&none, FILE, &variables).unwrap();
+        assert_eq!(settings.host.to_string(), "http:///env.sock");
+        assert_eq!(settings.theme, Theme::Fancy);
+        assert!(!settings.tls.verify);
+        assert_eq!(settings.tls.cert, Some("/e".into()));
+        assert_eq!(settings.tls.key, Some("/f".into()));
+
+        let flags = GlobalOptions {
+            host: Some("http:///flag.sock".to_owned()),
+            theme: Some(Theme::Simple),
+            tlsverify: true,
+            tlscert: Some("/c".into()),
+            ..GlobalOptions::default()
+        };
+        let settings = merged(&flags, FILE, &variables).unwrap();
+        assert_eq!(settings.host.to_string(), "http:///flag.sock");
+        assert_eq!(settings.theme, Theme::Simple);
+        assert!(settings.tls.verify);
+        assert_eq!(settings.tls.cert, Some("/c".into()));
+    }
+
+    #[test]
+    fn without_anything_the_default_socket_is_used() {
+        let settings = merged(&GlobalOptions::default(), "", &[]).unwrap();
+        assert_eq!(settings.host.to_string(), "http:///var/run/kleened.sock");
+        assert_eq!(settings.tls, TlsOptions::default());
+    }
+
+    #[test]
+    fn wrong_files_say_where() {
+        let error = parse("host: a\nhots: b\n").unwrap_err();
+        assert!(
+            error.contains("unknown field `hots`") && error.contains("line 2"),
+            "{error}"
+        );
+        let error = parse("# x\ntlsverify: maybe\n").unwrap_err();
+        assert!(
+            error.contains("line 2") && error.contains("tlsverify"),
+            "{error}"
+        );
+        assert!(parse("host: [a\n").unwrap_err().contains("line 1"));
+        assert!(parse("# nothing\n").is_ok());
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        let none = GlobalOptions::default();
+        for (name, value) in [
+            ("KLEE_HOST", "localhost"),
+            ("KLEE_THEME", "pink"),
+            ("KLEE_TLS_VERIFY", "perhaps"),
+        ] {
+            assert!(merged(&none, "", &[(name, value)]).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Options that several commands have.
+
+use clap::{Args, ValueEnum};
+use kleene_api::{ContainerConfig, EndPointConfig, MountPointConfig, PublishedPortConfig};
+use kleene_types::{EnvVar, MountSpec};
+
+use crate::error::CommandError;
+
+/// Options of containers and of the containers that images are built in.
+#[derive(Debug, Clone, Args)]
+pub struct ContainerOptions {
+    /// User that runs the command: name or number, with an optional `:group`
+    #[arg(short, long)]
+    pub user: Option<String>,
+
+    /// Set an environment variable; NAME alone takes klee's own value
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+
+    /// Mount a volume, or a directory or file of the host, into the container
+    #[arg(short, long, value_name = "SOURCE:DESTINATION[:rw|ro]")]
+    pub mount: Vec<String>,
+
+    /// Set a jail parameter, in place of the default one
+    #[arg(short = 'J', long, value_name = "PARAMETER")]
+    pub jailparam: Vec<String>,
+
+    /// Network driver [default: host, or ipnet with --network]
+    #[arg(short = 'l', long, value_parser = ["ipnet", "host", "vnet", "disabled"])]
+    pub driver: Option<String>,
+
+    /// Connect the container to a network
+    #[arg(short, long)]
+    pub network: Option<String>,
+
+    /// IPv4 address in that network [default: a free one]
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<String>,
+
+    /// IPv6 address in that network [default: a free one]
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip6: Option<String>,
+}
+
+/// Options of new containers.
+#[derive(Debug, Clone, Args)]
+pub struct CreateOptions {
+    /// Name of the container [default: a random one]
+    #[arg(long)]
+    pub name: Option<String>,
+
+    #[command(flatten)]
+    pub container: ContainerOptions,
+
+    /// Publish a port: HOST[:CONTAINER][/PROTOCOL] or INTERFACE:HOST:CONTAINER[/PROTOCOL]
+    #[arg(short, long, value_name = "PORT")]
+    pub publish: Vec<String>,
+
+    /// Leave the container alone when pruning
+    #[arg(short = 'P', long)]
+    pub persist: bool,
+
+    /// Whether the container is started when the daemon is
+    #[arg(long, default_value = "no", value_parser = ["no", "on-startup"])]
+    pub restart: String,
+}
+
+/// Options of commands that start a process.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct StartOptions {
+    /// Don't wait for the process, nor show its output
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// Send klee's standard input to the process; overrules --detach
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Give the process a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// Print nothing but what the process prints; with --detach, only the container's id
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// How a listing is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// Columns
+    #[default]
+    Table,
+    /// The API's objects
+    Json,
+}
+
+/// Options of listings.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ListOptions {
+    /// How to print the listing
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
+    /// Print only what other commands take as arguments, one a line
+    #[arg(short, long, conflicts_with = "format")]
+    pub quiet: bool,
+}
+
+impl ContainerOptions {
+    /// The configuration of a container with these options.
+    ///
+    /// # Errors
+    /// When a mount or environment variable is malformed.
+    pub fn config(&self) -> Result<ContainerConfig, CommandError> {
+        let driver = match (&self.driver, &self.network) {
+            (Some(driver), _) => driver,
+            (None, Some(_)) => "ipnet",
+            (None, None) => "host",
+        };
+        Ok(ContainerConfig {
+            user: self.user.clone(),
+            env: Some(environment(&self.env)?),
+            mounts: Some(
+                self.mount
+                    .iter()
+                    .map(|text| mount(text))
+                    .collect::<Result<_, _>>()?,
+            ),
+            jail_param: Some(self.jailparam.clone()),
+            network_driver: Some(driver.to_owned()),
+            ..ContainerConfig::default()
+        })
+    }
+
+    /// The connection that `--network` asks for.
+    pub fn connection(&self, container: &str) -> Option<EndPointConfig> {
+        let network = self.network.as_deref()?;
+        Some(connection(
+            network,
+            container,
+            self.ip.as_deref(),
+            self.ip6.as_deref(),
+        ))
+    }
+}
+
+impl CreateOptions {
+    /// The configuration of a container with these options, an image and a command.
+    ///
+    /// # Errors
+    /// When a mount, environment variable or port is malformed.
+    pub fn config(&self, image: &str, command: &[String]) -> Result<ContainerConfig, CommandError> {
+        Ok(ContainerConfig {
+            name: self.name.clone(),
+            image: Some(image.to_owned()),
+            cmd: Some(command.to_vec()),
+            public_ports: Some(
+                self.publish
+                    .iter()
+                    .map(|text| port(text))
+                    .collect::<Result<_, _>>()?,
+            ),
+            restart_policy: Some(self.restart.clone()),
+            persist: Some(self.persist),
+            ..self.container.config()?
+        })
+    }
+}
+
+/// A connection of a container to a network; addresses that aren't given are chosen by the daemon.
+pub fn connection(
+    network: &str,
+    container: &str,
+    ip: Option<&str>,
+    ip6: Option<&str>,
+) -> EndPointConfig {
+    EndPointConfig {
+        container: container.to_owned(),
+        network: network.to_owned(),
+        ip_address: ip.unwrap_or("<auto>").to_owned(),
+        ip_address6: ip6.unwrap_or("<auto>").to_owned(),
+    }
+}
+
+/// The variables as `NAME=VALUE`. A name alone stands for klee's own variable, if it is set.
+///
+/// # Errors
+/// When one is malformed.
+pub fn environment(texts: &[String]) -> Result<Vec<String>, CommandError> {
+    let mut variables = Vec::with_capacity(texts.len());
+    for text in texts {
+        let variable = if text.contains('=') || text.is_empty() {
+            text.clone()
+        } else {
+            match std::env::var(text) {
+                Ok(value) => format!("{text}={value}"),
+                Err(_) => continue,
+            }
+        };
+        let checked: EnvVar = variable
+            .parse()
+            .map_err(|error| CommandError::usage(format!("{error}")).own())?;
+        variables.push(checked.into());
+    }
+    Ok(variables)
+}
+
+/// `SOURCE:DESTINATION[:rw|ro]`. Scripts tell a malformed one by exit code 125.
+fn mount(text: &str) -> Result<MountPointConfig, CommandError> {
+    let spec: MountSpec = text
+        .parse()
+        .map_err(|error| CommandError::usage(format!("{error}")).own())?;
+    Ok(MountPointConfig {
+        kind: spec.kind.name().to_owned(),
+        source: spec.kind.source().to_owned(),
+        destination: spec.destination.as_str().to_owned(),
+        read_only: spec.read_only,
+    })
+}
+
+/// `HOST[:CONTAINER][/PROTOCOL]` or `INTERFACE:HOST:CONTAINER[/PROTOCOL]`.
+fn port(text: &str) -> Result<PublishedPortConfig, CommandError> {
+    let malformed = || {
+        CommandError::usage(format!(
+            "invalid port '{text}': the form is HOST[:CONTAINER][/PROTOCOL] or \
+             INTERFACE:HOST:CONTAINER[/PROTOCOL]"
+        ))
+        .own()
+    };
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let parts: Vec<&str> = ports.split(':').collect();
+    let (interface, host, container) = match parts.as_slice() {
+        [port] => (None, *port, *port),
+        [host, container] => (None, *host, *container),
+        [interface, host, container] => (Some(*interface), *host, *container),
+        _ => return Err(malformed()),
+    };
+    let number = |text: &str| text.parse::<u16>().is_ok_and(|number| number > 0);
+    let proper = number(host) && number(container) && interface != Some("");
+    if !proper || !matches!(protocol, "tcp" | "udp") {
+        return Err(malformed());
+    }
+    Ok(PublishedPortConfig {
+        interfaces: interface.map(str::to_owned).into_iter().collect(),
+        host_port: host.to_owned(),
+        container_port: container.to_owned(),
+        protocol: protocol.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+
+    #[test]
+    fn ports() {
+        let parts = |text: &str| {
+            let port = port(text).unwrap();
+            (
+                port.interfaces.join(","),
+                port.host_port,
+                port.container_port,
+                port.protocol,
+            )
+        };
+        let expected = |interface: &str, host: &str, container: &str, protocol: &str| {
+            (
+                interface.to_owned(),
+                host.to_owned(),
+                container.to_owned(),
+                protocol.to_owned(),
+            )
+        };
+        assert_eq!(parts("80"), expected("", "80", "80", "tcp"));
+        assert_eq!(parts("8080:80/udp"), expected("", "8080", "80", "udp"));
+        assert_eq!(parts("em0:8080:80"), expected("em0", "8080", "80", "tcp"));
+        for text in [
+            "", "x", "0", "70000", "1:2:3:4", ":80:80", "80/", "80/icmp", "80:",
+        ] {
+            assert_eq!(port(text).unwrap_err().exit, Exit::OwnFailure, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_alone_take_the_own_value() {
+        let path = std::env::var("PATH").unwrap();
+        let texts = ["PATH", "A=b", "KLEE_NO_SUCH_VARIABLE"].map(str::to_owned);
+        let variables = environment(&texts).unwrap();
+        assert_eq!(variables, [format!("PATH={path}"), "A=b".to_owned()]);
+        assert!(environment(&["=x".to_owned()]).is_err());
+        assert!(environment(&[String::new()]).is_err());
+    }
+
+    #[test]
+    fn mounts() {
+        let mount = |text| super::mount(text);
+        let volume = mount("v:/a:ro").unwrap();
+        assert_eq!((volume.kind.as_str(), volume.read_only), ("volume", true));
+        assert_eq!(mount("/h:/a").unwrap().kind, "nullfs");
+        let error = mount("a:/b:ro:x").unwrap_err();
+        assert!(error.message.contains("Max 3 elements"));
+        assert_eq!(error.exit, Exit::OwnFailure);
+    }
+}
