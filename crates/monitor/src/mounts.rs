@@ -132,13 +132,17 @@ pub(crate) fn mount_system(
 fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
     let failed = || format!("mounting {} on {}", bind.source, bind.destination);
     let path = bind.destination.beneath();
-    if bind.is_directory {
-        let target = create_dirs_in_root(root, path, 0o755).or_fail(failed)?;
-        attach(&bind.tree, target).or_fail(failed)?;
+    let target = if bind.is_directory {
+        create_dirs_in_root(root, path, 0o755)
     } else {
-        let target = create_file_in_root(root, path, 0o644).or_fail(failed)?;
-        attach(&bind.tree, target).or_fail(failed)?;
+        create_file_in_root(root, path, 0o644)
+    };
+    let target = target.or_fail(failed)?;
+    // Whatever reads `/proc` in the container, now or when it joins, must read the kernel's.
+    if is_in_proc(&target).or_fail(failed)? {
+        return Err(setup(format!("{} failed: it lies in /proc, the kernel's own", failed())));
     }
+    attach(&bind.tree, target).or_fail(failed)?;
     let seen = open_in_root(root, path, Open::Handle).or_fail(failed)?;
     let stat = rustix::fs::fstat(&seen).or_fail(failed)?;
     if (stat.st_dev, stat.st_ino) == bind.identity {
@@ -146,6 +150,12 @@ fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
     } else {
         Err(setup(format!("{} failed: the destination was moved meanwhile", failed())))
     }
+}
+
+/// Whether an open file is one of procfs.
+pub(crate) fn is_in_proc(target: &OwnedFd) -> rustix::io::Result<bool> {
+    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+    Ok(u64::try_from(rustix::fs::fstatfs(target)?.f_type) == Ok(PROC_SUPER_MAGIC))
 }
 
 /// Opens something in a file system that was just mounted; `None` when this kernel hasn't got it.

@@ -1,7 +1,7 @@
 //! Users and groups, by the container's own `/etc/passwd` and `/etc/group` and nothing else.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use kleene_doors::host::StartFailure;
 use kleene_tree::{Open, TreeError, open_in_root};
 
 use crate::failure::{Started, setup, whole};
+use crate::mounts::is_in_proc;
 
 /// Files larger than this aren't read: they are in the hands of whoever made the image.
 const LARGEST: u64 = 16 << 20;
@@ -69,12 +70,17 @@ struct Database {
 impl Database {
     fn read(root: BorrowedFd<'_>, path: &'static str) -> Self {
         let read = || {
-            let file = open_in_root(root, Path::new(path), Open::File)?;
-            let mut text = Vec::new();
-            File::from(file).take(LARGEST).read_to_end(&mut text).map_err(|source| {
+            let failed = |source| {
                 let path = path.into();
                 TreeError::Io { step: kleene_tree::Step::Reading, path, source }
-            })?;
+            };
+            let file = open_in_root(root, Path::new(path), Open::File)?;
+            // Reading can have effects there: what is read of `/proc/kmsg` is gone for the host.
+            if is_in_proc(&file).map_err(|errno| failed(errno.into()))? {
+                return Err(failed(io::Error::other("it lies in /proc, the kernel's own")));
+            }
+            let mut text = Vec::new();
+            File::from(file).take(LARGEST).read_to_end(&mut text).map_err(failed)?;
             Ok(String::from_utf8_lossy(&text).into_owned())
         };
         Self { path, text: read() }
