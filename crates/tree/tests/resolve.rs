@@ -1,4 +1,7 @@
 //! Resolving and creating paths beneath a root: no link leads out.
+//!
+//! Where the links would lead without the root is in the scratch directory or nowhere at all: a
+//! regression mustn't harm the machine that finds it.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +40,7 @@ fn links_do_not_lead_out() {
     let absolute = outside.path.to_str().unwrap();
     symlink(absolute, root.join("app")).unwrap();
     symlink("../outside", root.join("up")).unwrap();
-    symlink("../../../../../..", root.join("top")).unwrap();
+    symlink("..", root.join("top")).unwrap();
     for path in [
         "app/file",
         "up/file",
@@ -53,14 +56,7 @@ fn links_do_not_lead_out() {
     assert_eq!(open(&root, "top").unwrap(), root.path);
     assert_eq!(open(&root, "../..").unwrap(), root.path);
     let before = facts(&outside.path);
-    let dirs = [
-        "app/new/dir",
-        "up/new",
-        "top/x",
-        "../../y",
-        "/z/../../w",
-        "app",
-    ];
+    let dirs = ["app/new/dir", "up/new", "top/x", "../y", "z/../../w", "app"];
     for path in dirs {
         let dir = create_dirs_in_root(root.fd(), Path::new(path), 0o755).unwrap();
         assert!(place(&dir).starts_with(&root.path), "{path}");
@@ -83,14 +79,17 @@ fn links_inside_are_followed_as_the_container_would() {
     fs::create_dir_all(root.join("usr/bin")).unwrap();
     fs::create_dir_all(root.join("var")).unwrap();
     symlink("usr/bin", root.join("bin")).unwrap();
-    symlink("/run", root.join("var/run")).unwrap();
+    symlink("/no-such-place", root.join("var/run")).unwrap();
     let dir = create_dirs_in_root(root.fd(), Path::new("/bin/tools"), 0o700).unwrap();
     assert_eq!(place(&dir), root.join("usr/bin/tools"));
     // A dangling link gets its target, in the root.
     let dir = create_dirs_in_root(root.fd(), Path::new("var/run/app"), 0o2775).unwrap();
-    assert_eq!(place(&dir), root.join("run/app"));
+    assert_eq!(place(&dir), root.join("no-such-place/app"));
     let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode("usr/bin/tools"), mode("run/app")), (0o700, 0o2775));
+    assert_eq!(
+        (mode("usr/bin/tools"), mode("no-such-place/app")),
+        (0o700, 0o2775)
+    );
     symlink("real/file", root.join("file")).unwrap();
     let file = create_file_in_root(root.fd(), Path::new("file"), 0o606).unwrap();
     assert_eq!(place(&file), root.join("real/file"));

@@ -337,7 +337,8 @@ fn links_of_the_archive_work_as_in_the_finished_tree() {
         dir("usr/bin"),
         link("bin", "usr/bin"),
         file("bin/sh", "shell"),
-        link("sbin", "/usr/sbin"),
+        // A place that no host has: a regression mustn't harm the machine that finds it.
+        link("sbin", "/no-such-place/sbin"),
         file("sbin/init", "init"),
         dir("bin/"),
         hard("bin/bash", "bin/sh"),
@@ -347,7 +348,7 @@ fn links_of_the_archive_work_as_in_the_finished_tree() {
     room.unpack(&archive(&entries)).unwrap();
     assert_eq!(room.read("usr/bin/sh"), "shell");
     assert_eq!(room.read("usr/bin/bash"), "shell");
-    assert_eq!(room.read("usr/sbin/init"), "init");
+    assert_eq!(room.read("no-such-place/sbin/init"), "init");
     assert_eq!(room.read("dotted"), "d");
     assert!(room.root.join("bin").is_symlink());
 }
@@ -361,7 +362,7 @@ fn links_never_lead_out() {
     let entries = [
         link("absolute", absolute),
         file("absolute/file", "inside"),
-        link("up", "../../../../../../outside"),
+        link("up", "../outside"),
         file("up/file", "inside"),
         // Through a link that was there before, and over one that is a file's name.
         file("before/file", "inside"),
