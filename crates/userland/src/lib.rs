@@ -3,6 +3,8 @@
 //! What comes out of an archive is a stranger's, and goes to the disk through `kleene-tree` only,
 //! which never follows a link out of the image.
 
+mod archive;
+mod auto;
 mod defaults;
 mod error;
 mod extras;
@@ -13,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source, Userland, UserlandError};
 
-use self::defaults::defaults;
 use self::progress::Reporter;
 
 /// The userland room of this system.
@@ -38,13 +39,25 @@ impl Userland for SystemUserland {
         progress: ProgressSink<'_>,
     ) -> Result<Defaults, UserlandError> {
         let mut reporter = Reporter::new(progress);
-        match source {
-            Source::Host { add } => host::fill(add, into, &mut reporter)?,
-            Source::Archive { .. } | Source::Auto => {
-                return Err(UserlandError::Unsupported("later".into()));
+        let defaults = match source {
+            Source::Host { add } => {
+                host::fill(add, into, &mut reporter)?;
+                defaults::with_shell()
             }
-        }
+            Source::Archive { url } => {
+                archive::fill(&self.cache_dir, url, into, &mut reporter)?;
+                defaults::of_tree(into)
+            }
+            Source::Auto => {
+                let release = auto::this_host().map_err(UserlandError::Unsupported)?;
+                archive::fill(&self.cache_dir, &release.url, into, &mut reporter)?;
+                Defaults {
+                    name: Some(release.name),
+                    ..defaults::of_tree(into)
+                }
+            }
+        };
         extras::apply(extras, into)?;
-        Ok(defaults(None))
+        Ok(defaults)
     }
 }

@@ -1,0 +1,200 @@
+//! Unpacks a tar archive, compressed or not, into an image's root.
+
+use std::cell::{Cell, RefCell};
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufReader, Read};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+
+use bzip2::bufread::MultiBzDecoder;
+use flate2::bufread::MultiGzDecoder;
+use kleene_doors::userland::UserlandError;
+use kleene_tree::{TreeError, UnpackOptions, unpack_tar};
+use liblzma::bufread::XzDecoder;
+
+use super::format::{self, Compression};
+use crate::error::{io_error, tree_error};
+use crate::progress::Reporter;
+
+/// Read from the archive at once.
+const CHUNK: usize = 256 * 1024;
+
+/// As much of the archive's beginning as tells what it is.
+const HEAD: usize = 512;
+
+/// What the decoder of xz may take. The strongest preset needs 65 MiB; an archive can ask for 4 GiB.
+const XZ_MEMORY: u64 = 512 << 20;
+
+/// As much of a bad archive is looked at to find out whether it is damaged.
+const MAX_READ_ON: u64 = 1 << 30;
+
+/// Unpacks `file`, which people know as `name`, into the empty directory `into`. The reporter is
+/// told how much of the file has been read.
+pub(crate) fn unpack(
+    file: &File,
+    name: &str,
+    into: &Path,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), UserlandError> {
+    let action = || format!("unpacking '{name}'");
+    let failed = |error| io_error(action(), error);
+    let total = file.metadata().map_err(failed)?.len();
+    reporter.step("unpacking", 0, Some(total))?;
+    // An archive that has no entry for its root leaves it so.
+    fs::set_permissions(into, Permissions::from_mode(0o755)).map_err(failed)?;
+    let root = File::open(into).map_err(failed)?;
+
+    let raw = Raw {
+        file,
+        position: Cell::new(0),
+        error: RefCell::new(None),
+    };
+    let mut watched = Watched {
+        inner: decoder(&raw).map_err(failed)?,
+        head: Vec::new(),
+        error: None,
+    };
+    let mut told = Ok(());
+    let mut progress = |_| {
+        told = reporter.done(raw.position.get());
+        if told.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    };
+    // Device nodes are left out: a container gets its own /dev, and no other access to devices.
+    let options = UnpackOptions {
+        skip_devices: true,
+        ..UnpackOptions::default()
+    };
+    let result = unpack_tar(&mut watched, root.as_fd(), &options, &mut progress);
+    told?;
+    let unpacked = match result {
+        Ok(unpacked) => unpacked,
+        Err(error) => {
+            if let Some(error) = raw.error.take() {
+                return Err(io_error(format!("reading '{name}'"), error));
+            }
+            if matches!(error, TreeError::Hostile { .. }) {
+                watched.read_on();
+            }
+            return Err(explain(error, &watched, name));
+        }
+    };
+    if unpacked.skipped_devices > 0 {
+        let count = unpacked.skipped_devices;
+        reporter.step(
+            format!("leaving out {count} device nodes"),
+            total,
+            Some(total),
+        )?;
+    }
+    reporter.step("unpacking", total, Some(total))
+}
+
+/// The archive file, read by position from its start.
+struct Raw<'f> {
+    file: &'f File,
+    position: Cell<u64>,
+    error: RefCell<Option<io::Error>>,
+}
+
+impl Read for &Raw<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let position = self.position.get();
+        match self.file.read_at(into, position) {
+            Ok(read) => {
+                self.position.set(position + read as u64);
+                Ok(read)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                *self.error.borrow_mut() = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
+}
+
+fn decoder<'r>(raw: &'r Raw<'_>) -> io::Result<Box<dyn Read + 'r>> {
+    let mut head = [0; 16];
+    let length = raw.file.read_at(&mut head, 0)?;
+    let compression = format::compression(head.get(..length).unwrap_or_default());
+    let input = BufReader::with_capacity(CHUNK, raw);
+    Ok(match compression {
+        Compression::None => Box::new(input),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(input)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
+        Compression::Xz => {
+            let flags = liblzma::stream::CONCATENATED;
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)?;
+            Box::new(XzDecoder::new_stream(input, stream))
+        }
+    })
+}
+
+/// The decompressed stream. Remembers how it began and how it failed.
+struct Watched<'r> {
+    inner: Box<dyn Read + 'r>,
+    head: Vec<u8>,
+    error: Option<(io::ErrorKind, String)>,
+}
+
+impl Watched<'_> {
+    /// What looks like a malicious entry may come of a damaged file. Most compressed formats have
+    /// checksums, but only behind the data.
+    fn read_on(&mut self) {
+        // What fails is remembered.
+        let _ = io::copy(&mut self.take(MAX_READ_ON), &mut io::sink());
+    }
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.inner.read(into) {
+            Ok(read) => {
+                let wanted = HEAD.saturating_sub(self.head.len()).min(read);
+                self.head
+                    .extend_from_slice(into.get(..wanted).unwrap_or_default());
+                Ok(read)
+            }
+            Err(error) => {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    self.error = Some((error.kind(), error.to_string()));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Says what is wrong with an archive.
+fn explain(error: TreeError, watched: &Watched<'_>, name: &str) -> UserlandError {
+    let invalid = |text: String| UserlandError::Invalid(text);
+    match &watched.error {
+        Some((kind, why)) if *kind != io::ErrorKind::UnexpectedEof => {
+            return invalid(format!("'{name}' is damaged: {why}"));
+        }
+        _ => {}
+    }
+    match error {
+        TreeError::Truncated { after } => {
+            invalid(format!("'{name}' is incomplete: it is cut short {after}"))
+        }
+        TreeError::NotAnArchive { reason } => invalid(match format::other_format(&watched.head) {
+            Some(what) => format!("'{name}' isn't a tar archive, but {what}"),
+            None => format!("'{name}' isn't a tar archive: {reason}"),
+        }),
+        TreeError::Hostile { .. }
+        | TreeError::Exists { .. }
+        | TreeError::IsADirectory { .. }
+        | TreeError::NotADirectory { .. }
+        | TreeError::LoopedLinks { .. }
+        | TreeError::OutsideRoot { .. } => invalid(format!("'{name}' can't be used: {error}")),
+        other => tree_error(format!("unpacking '{name}'"), other),
+    }
+}
