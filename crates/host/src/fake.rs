@@ -1,8 +1,8 @@
 //! The in-memory host room, for tests of code above the host door.
 //!
-//! Host paths lie in a [`MemFs`], processes are scripted ([`Program`]), streams are real sockets that
-//! speak [`kleene_doors::frames`]. A test can end processes, make single operations fail, take the
-//! processes away as a restart of the machine does, and read what was called.
+//! Host paths lie in a [`MemFs`], processes are scripted ([`Program`]), streams are real sockets
+//! that speak [`kleene_doors::frames`]. A test can end processes, make single operations fail,
+//! take the processes away as a restart of the machine does, and read what was called.
 //!
 //! ```
 //! use kleene_host::fake::{FakeHost, Program};

@@ -1,8 +1,8 @@
 //! Roots of containers as *detached* mount trees.
 //!
-//! A detached tree is known by a file descriptor alone: it appears in nobody's mount table, and it is
-//! gone with the last descriptor, whatever becomes of the process that held it. See `open_tree(2)`,
-//! `fsopen(2)`, `mount_setattr(2)`, and the kernel's `filesystems/overlayfs.rst`.
+//! A detached tree is known by a file descriptor alone: it appears in nobody's mount table, and it
+//! is gone with the last descriptor, whatever becomes of the process that held it. See
+//! `open_tree(2)`, `fsopen(2)`, `mount_setattr(2)`, and the kernel's `filesystems/overlayfs.rst`.
 //!
 //! Data comes first: overlays are never mounted `volatile`, so what a container has written and
 //! synced survives a power failure.
@@ -159,9 +159,9 @@ fn bind(path: &Path, attributes: MountAttrFlags) -> Result<OwnedFd, RootError> {
 /// An overlay of `lower` (the topmost first) and, when it is to be written to, the upper and work
 /// directories.
 ///
-/// The kernel gets the layers as `/proc/self/fd/N`: whatever characters their paths hold, and however
-/// long they are, it can't misread them, and containers don't see the host's paths in their mount
-/// table.
+/// The kernel gets the layers as `/proc/self/fd/N`: whatever characters their paths hold, and
+/// however long they are, it can't misread them, and containers don't see the host's paths in
+/// their mount table.
 fn overlay(
     lower: &[&Path],
     writable: Option<(&PathBuf, &PathBuf)>,

@@ -1,5 +1,5 @@
-//! Images, volumes and containers that are out to get at the host: their links, their odd files, and
-//! what they do while others start.
+//! Images, volumes and containers that are out to get at the host: their links, their odd files,
+//! and what they do while others start.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,7 +38,10 @@ fn data(world: &World) -> PathBuf {
 fn refusal(container: &Container<'_>) -> String {
     let failure = container.refused(process(&["true"]));
     assert_eq!(failure.code, 125, "{failure}");
-    assert_eq!(mounted_beneath(container.world.tmp.path()), Vec::<String>::new());
+    assert_eq!(
+        mounted_beneath(container.world.tmp.path()),
+        Vec::<String>::new()
+    );
     failure.message
 }
 
@@ -53,10 +56,11 @@ fn links_to_the_hosts_directories_lead_to_the_containers() {
     let name = unique();
 
     // The link itself, a directory and a file to be made beyond it, and a link to what is missing.
-    let seen = world
-        .container()
-        .mount(&data, "/app", false)
-        .run(&["sh", "-c", "cat /etc/here; echo x > /app/new; ls /up/new; mount | grep -c ' /etc '"]);
+    let seen = world.container().mount(&data, "/app", false).run(&[
+        "sh",
+        "-c",
+        "cat /etc/here; echo x > /app/new; ls /up/new; mount | grep -c ' /etc '",
+    ]);
     assert_eq!(seen.ok(), "the volume's/up/new\n1\n");
     assert!(data.join("new").exists());
     let container = world
@@ -65,10 +69,16 @@ fn links_to_the_hosts_directories_lead_to_the_containers() {
         .mount(data.join("here"), &format!("/app/{name}-file"), true)
         .mount(&data, &format!("/far/{name}"), true);
     let script = format!("cat /etc/{name}/here /etc/{name}-file /etc/deep/{name}/here");
-    assert_eq!(container.run(&["sh", "-c", &script]).ok(), "the volume's".repeat(3));
+    assert_eq!(
+        container.run(&["sh", "-c", &script]).ok(),
+        "the volume's".repeat(3)
+    );
 
     let after = fs::metadata("/etc").unwrap();
-    assert_eq!((before.mtime(), before.mtime_nsec()), (after.mtime(), after.mtime_nsec()));
+    assert_eq!(
+        (before.mtime(), before.mtime_nsec()),
+        (after.mtime(), after.mtime_nsec())
+    );
     for made in [name.clone(), format!("{name}-file"), "deep".to_owned()] {
         assert!(!Path::new("/etc").join(made).exists());
     }
@@ -94,12 +104,21 @@ fn nothing_stands_in_for_proc() {
             let directory = world.container().mount(&data, &destination, false);
             let message = refusal(&directory);
             assert!(message.contains(&format!("on {destination}")), "{message}");
-            refusal(&world.container().mount(data.join("here"), &destination, false));
+            refusal(
+                &world
+                    .container()
+                    .mount(data.join("here"), &destination, false),
+            );
         }
     }
     // As a volume's links can do it to the mounts that come after it.
     symlink("/proc", data.join("proc")).unwrap();
-    refusal(&world.container().mount(&data, "/v", false).mount(&data, "/v/proc", false));
+    refusal(
+        &world
+            .container()
+            .mount(&data, "/v", false)
+            .mount(&data, "/v/proc", false),
+    );
     assert_eq!(fs::read_dir(&data).unwrap().count(), 2);
 }
 
@@ -112,9 +131,15 @@ fn impossible_destinations_fail_the_start() {
     symlink("itself/x", world.image.join("itself")).unwrap();
     mkfifoat(CWD, world.image.join("fifo"), Mode::RWXU).unwrap();
     let long = format!("/{}", "x".repeat(256));
-    for destination in
-        ["/round", "/round/x", "/itself/x", "/etc/passwd/x", "/fifo", "/fifo/x", &long]
-    {
+    for destination in [
+        "/round",
+        "/round/x",
+        "/itself/x",
+        "/etc/passwd/x",
+        "/fifo",
+        "/fifo/x",
+        &long,
+    ] {
         let container = world.container().mount(&data, destination, false);
         let message = refusal(&container);
         assert!(message.contains(destination), "{message}");
@@ -132,9 +157,15 @@ fn odd_and_deep_names() {
     fs::create_dir(world.image.join(odd)).unwrap();
     symlink(format!("/{odd}"), world.image.join("odd")).unwrap();
     let deep = format!("/{}", vec!["d"; 500].join("/"));
-    let container = world.container().mount(&data, "/odd/made", false).mount(&data, &deep, true);
+    let container = world
+        .container()
+        .mount(&data, "/odd/made", false)
+        .mount(&data, &deep, true);
     let script = format!("cat '/{odd}/made/here' {deep}/here");
-    assert_eq!(container.run(&["sh", "-c", &script]).ok(), "the volume's".repeat(2));
+    assert_eq!(
+        container.run(&["sh", "-c", &script]).ok(),
+        "the volume's".repeat(2)
+    );
 
     // A link to where more directories would have to be made than anybody needs.
     symlink("e/".repeat(1000), world.image.join("endless")).unwrap();
@@ -155,10 +186,16 @@ fn odd_files_in_etc_neither_block_nor_lead_out() {
     fs::write(&secret, "www:x:0:0::/:/bin/sh\n").unwrap();
     let link = |target: &str| symlink(target, &passwd).unwrap();
     let spoil: [(&dyn Fn(), &str); 6] = [
-        (&|| mkfifoat(CWD, &passwd, Mode::RWXU).unwrap(), "can't be read"),
+        (
+            &|| mkfifoat(CWD, &passwd, Mode::RWXU).unwrap(),
+            "can't be read",
+        ),
         (&|| link("/proc/kmsg"), "lies in /proc"),
         (&|| link("/dev/tty"), "can't be read"),
-        (&|| link(&format!("/proc/1/root{}", secret.display())), "can't be read"),
+        (
+            &|| link(&format!("/proc/1/root{}", secret.display())),
+            "can't be read",
+        ),
         (&|| link(secret.to_str().unwrap()), "can't be read"),
         (&|| fs::create_dir(&passwd).unwrap(), "can't be read"),
     ];
@@ -166,7 +203,10 @@ fn odd_files_in_etc_neither_block_nor_lead_out() {
         fs::remove_file(&passwd).unwrap();
         spoil();
         let message = of_www(&world);
-        assert!(message.contains("'www'") && message.contains(reason), "{message}");
+        assert!(
+            message.contains("'www'") && message.contains(reason),
+            "{message}"
+        );
     }
 }
 
@@ -219,10 +259,11 @@ fn races_in_shared_volumes_stay_in_the_container() {
     thread::scope(|scope| {
         scope.spawn(exchange);
         for round in 0..30 {
-            let container = world
-                .container()
-                .mount(&volume, "/v", false)
-                .mount(&data, &format!("/v/dir/{round}"), false);
+            let container = world.container().mount(&volume, "/v", false).mount(
+                &data,
+                &format!("/v/dir/{round}"),
+                false,
+            );
             // Whichever of the two it meets: it runs, or says why not.
             match container.start(process(&["sh", "-c", "echo x > /done"])) {
                 Ok(running) => assert_eq!(running.finish().code, Some(0)),

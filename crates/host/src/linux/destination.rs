@@ -21,7 +21,8 @@ const LONGEST_NAME: usize = 255;
 /// made. Nothing is changed, and nothing appears in the host's mount table.
 ///
 /// # Errors
-/// [`HostError::Source`] naming the destination; [`HostError::Failed`] when the root can't be opened.
+/// [`HostError::Source`] naming the destination; [`HostError::Failed`] when the root can't be
+/// opened.
 pub fn check_destination(
     root: &Root,
     destination: &ContainerPath,
@@ -66,8 +67,8 @@ fn check_existing(target: &OwnedFd, source: SourceKind) -> Result<(), String> {
     }
 }
 
-/// Checks that the missing destination can be made: the deepest thing there is on the way to it must
-/// be a directory.
+/// Checks that the missing destination can be made: the deepest thing there is on the way to it
+/// must be a directory.
 fn check_missing(root: BorrowedFd<'_>, path: &Path) -> Result<(), String> {
     for above in path.ancestors().skip(1) {
         return match open_in_root(root, above, Open::Handle) {

@@ -1,8 +1,8 @@
 //! The system call filter of containers: compiled once, kept in a file, loaded by every monitor.
 //!
 //! libseccomp takes some 15 ms to compile the profile, reading the file takes microseconds. What
-//! libseccomp makes is preceded by a short piece of our own, for the calls that it may be too old to
-//! know:
+//! libseccomp makes is preceded by a short piece of our own, for the calls that it may be too old
+//! to know:
 //!
 //! ```text
 //! number < 424, or x32, or another architecture  → go on with libseccomp's part

@@ -1,10 +1,10 @@
-//! Which system calls containers may make: what Docker's default profile comes to for its default set
-//! of capabilities, in a grouping of our own.
+//! Which system calls containers may make: what Docker's default profile comes to for its default
+//! set of capabilities, in a grouping of our own.
 //!
 //! Everything that isn't named here fails with `EPERM`, calls newer than [`NEWEST`] with `ENOSYS`.
-//! Two differences from that profile are on purpose: `socket`'s first argument is compared in the 32
-//! bits that the kernel looks at (see [`conditions`]), and the calls in [`NUMBERED`] don't depend on
-//! what the installed libseccomp knows.
+//! Two differences from that profile are on purpose: `socket`'s first argument is compared in the
+//! 32 bits that the kernel looks at (see [`conditions`]), and the calls in [`NUMBERED`] don't
+//! depend on what the installed libseccomp knows.
 
 /// A condition on one argument of a call: its bits in `mask` are `value`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,7 +74,8 @@ pub const ALLOWED: &[&[&str]] = &[
         "timer_settime", "timer_settime64", "timerfd_create", "timerfd_gettime",
         "timerfd_gettime64", "timerfd_settime", "timerfd_settime64", "times",
     ],
-    // Waiting for events, and asynchronous input and output (not `io_uring`, which goes round filters).
+    // Waiting for events, and asynchronous input and output (not `io_uring`, which goes round
+    // filters).
     &[
         "epoll_create", "epoll_create1", "epoll_ctl", "epoll_ctl_old", "epoll_pwait",
         "epoll_wait", "epoll_wait_old", "eventfd", "eventfd2", "fanotify_mark",
@@ -143,9 +144,9 @@ pub const ALLOWED_ON: &[(&str, &[&str])] = &[
 /// The first number from which on calls have the same one on all architectures.
 pub const UNIFORM: u32 = 424;
 
-/// Allowed calls that have the same number everywhere (but not in the x32 ABI). They are allowed by
-/// number, since libraries before the call don't know its name, and programs take `EPERM` from, say,
-/// `fchmodat2` for an answer.
+/// Allowed calls that have the same number everywhere (but not in the x32 ABI). They are allowed
+/// by number, since libraries before the call don't know its name, and programs take `EPERM` from,
+/// say, `fchmodat2` for an answer.
 pub const NUMBERED: &[(&str, u32)] = &[
     ("pidfd_send_signal", 424),
     ("pidfd_open", 434),
@@ -174,8 +175,8 @@ pub const NUMBERED: &[(&str, u32)] = &[
     ("removexattrat", 466),
 ];
 
-/// The last call that this profile has an opinion on. What is newer doesn't exist (`ENOSYS`), so that
-/// programs do without it, as they do on older kernels.
+/// The last call that this profile has an opinion on. What is newer doesn't exist (`ENOSYS`), so
+/// that programs do without it, as they do on older kernels.
 pub const NEWEST: u32 = 466;
 
 /// Programs take `ENOSYS` from this call and use `clone`, whose flags a filter can see. (They take
@@ -192,10 +193,10 @@ const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// Calls that are allowed when one of their conditions holds.
 ///
-/// Socket families are 0 to 37, 39 and 41 to 47: neither `AF_ALG` (38), a way to much kernel code that
-/// few programs need, nor `AF_VSOCK` (40), which leads to the hypervisor past all namespaces.
-/// Families are compared in 32 bits, since the kernel takes no more of the argument: compared in 64
-/// bits, 38 + 2^32 would be another one.
+/// Socket families are 0 to 37, 39 and 41 to 47: neither `AF_ALG` (38), a way into much kernel code
+/// that few programs need, nor `AF_VSOCK` (40), which leads to the hypervisor past all namespaces.
+/// Families are compared in 32 bits, since the kernel takes no more of the argument: compared in
+/// 64 bits, 38 + 2^32 would be another one.
 pub fn conditions() -> Vec<(&'static str, Masked)> {
     let first = |mask, value| Masked {
         argument: 0,
