@@ -5,6 +5,7 @@
     reason = "this is a build tool: it starts cargo and others"
 )]
 
+mod bench;
 mod demo;
 mod install;
 mod packages;
@@ -24,6 +25,7 @@ Commands:
   test [--no-install] all tests, as root: installs the Debian packages that they need first
   install [--prefix DIR] [--destdir DIR]
                      release binaries, a default configuration, a systemd unit
+  bench              what things cost, beside crun and podman in the same run
   openapi            write openapi/kleened.json and docs/reference anew
   tidy               checks of the sources that neither rustfmt nor clippy does
   packages           install the Debian packages that building and testing need
@@ -54,6 +56,7 @@ fn run() -> Result<()> {
         ["test"] => test::run(true),
         ["test", "--no-install"] => test::run(false),
         ["install", options @ ..] => install::run(options),
+        ["bench"] => bench::run(),
         ["openapi"] => test::write_references(),
         ["tidy"] => tidy::run(),
         ["packages"] => packages::ensure(),

@@ -34,6 +34,11 @@ pub fn ensure() -> Result<()> {
     install(&[BUILD, TEST].concat())
 }
 
+/// Installs what the benchmarks need: the test packages, and podman to compare with.
+pub fn ensure_bench() -> Result<()> {
+    install(&[BUILD, TEST, &["podman"]].concat())
+}
+
 /// Installs what building alone needs.
 pub fn ensure_build() -> Result<()> {
     install(BUILD)
