@@ -1,0 +1,169 @@
+//! `/containers`: verify, convert, forward.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use kleene_api::{
+    ContainerConfig, ContainerInspect, ContainerSummary, ErrorResponse, IdResponse,
+};
+use serde_json::{Map, Value};
+
+use super::convert;
+use super::error::{self, ApiError};
+use super::extract::{JsonBody, Name, Params, parse_json};
+use crate::app::App;
+
+/// Time that a container gets between SIGTERM and SIGKILL.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// List containers, the newest first.
+#[utoipa::path(
+    get, path = "/containers/list", tag = "containers",
+    params(("all" = Option<bool>, Query, description = "Also those that don't run")),
+    responses((status = 200, body = Vec<ContainerSummary>))
+)]
+pub async fn container_list(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
+    let [all] = params.flags(["all"])?;
+    let list = app.run(move |engine| {
+        let views = engine.container_list(all.unwrap_or_default())?;
+        Ok(views.iter().map(convert::container_summary).collect())
+    });
+    Ok(Json(list.await?))
+}
+
+/// Create a container.
+#[utoipa::path(
+    post, path = "/containers/create", tag = "containers", request_body = ContainerConfig,
+    responses(
+        (status = 201, body = IdResponse),
+        (status = 400, body = ErrorResponse, description = "The body is not a configuration"),
+        (status = 404, body = ErrorResponse, description =
+            "No such image, or a name, mount, port or variable that can't be"),
+        (status = 409, body = ErrorResponse, description = "The name is taken, or the disk is full"),
+    )
+)]
+pub async fn container_create(
+    State(app): State<Arc<App>>,
+    params: Params,
+    JsonBody(config): JsonBody<ContainerConfig>,
+) -> Result<(StatusCode, Json<IdResponse>), ApiError> {
+    params.none()?;
+    let new = convert::new_container(config).map_err(error::on_container_create)?;
+    let id = app.run(move |engine| engine.container_create(new)).await;
+    let id = id.map_err(error::on_container_create)?;
+    Ok((StatusCode::CREATED, named(id)))
+}
+
+/// Change a container. Fields that are `null` or absent stay as they are.
+#[utoipa::path(
+    post, path = "/containers/{id}/update", tag = "containers", request_body = ContainerConfig,
+    params(("id" = String, Path, description = "Id, unique beginning of an id, or name")),
+    responses(
+        (status = 201, body = IdResponse),
+        (status = 400, body = ErrorResponse, description = "A value that can't be"),
+        (status = 404, body = ErrorResponse, description = "No such container"),
+        (status = 409, body = ErrorResponse, description = "The name is taken, or it can't change"),
+    )
+)]
+pub async fn container_update(
+    State(app): State<Arc<App>>,
+    Name(reference): Name,
+    params: Params,
+    JsonBody(mut fields): JsonBody<Map<String, Value>>,
+) -> Result<(StatusCode, Json<IdResponse>), ApiError> {
+    params.none()?;
+    // The original client repeats the container's reference in the body.
+    fields.remove("container");
+    let text = Value::Object(fields).to_string();
+    let config: ContainerConfig = parse_json(text.as_bytes()).map_err(ApiError::bad_request)?;
+    let id = app.run(move |engine| {
+        let present = engine.container_inspect(&reference)?.record;
+        let changes = convert::container_changes(config, &present)?;
+        engine.container_update(present.id.as_str(), changes)
+    });
+    Ok((StatusCode::CREATED, named(id.await?)))
+}
+
+/// Stop a container: SIGTERM, and SIGKILL ten seconds later.
+#[utoipa::path(
+    post, path = "/containers/{id}/stop", tag = "containers",
+    params(("id" = String, Path, description = "Id, unique beginning of an id, or name")),
+    responses(
+        (status = 200, body = IdResponse),
+        (status = 404, body = ErrorResponse, description = "No such container, or not running"),
+    )
+)]
+pub async fn container_stop(
+    State(app): State<Arc<App>>,
+    Name(reference): Name,
+    params: Params,
+) -> Result<Json<IdResponse>, ApiError> {
+    params.none()?;
+    let id = app.run(move |engine| engine.container_stop(&reference, STOP_GRACE));
+    Ok(named(id.await?))
+}
+
+/// Show a container with its endpoints and mounts.
+#[utoipa::path(
+    get, path = "/containers/{id}/inspect", tag = "containers",
+    params(("id" = String, Path, description = "Id, unique beginning of an id, or name")),
+    responses(
+        (status = 200, body = ContainerInspect),
+        (status = 404, body = ErrorResponse, description = "No such container"),
+    )
+)]
+pub async fn container_inspect(
+    State(app): State<Arc<App>>,
+    Name(reference): Name,
+    params: Params,
+) -> Result<Json<ContainerInspect>, ApiError> {
+    params.none()?;
+    let view = app.run(move |engine| engine.container_inspect(&reference));
+    Ok(Json(convert::container_inspect(&view.await?)))
+}
+
+/// Remove a container that doesn't run. Its volumes stay.
+#[utoipa::path(
+    delete, path = "/containers/{id}", tag = "containers",
+    params(("id" = String, Path, description = "Id, unique beginning of an id, or name")),
+    responses(
+        (status = 200, body = IdResponse),
+        (status = 404, body = ErrorResponse, description = "No such container"),
+        (status = 409, body = ErrorResponse, description = "It runs"),
+    )
+)]
+pub async fn container_remove(
+    State(app): State<Arc<App>>,
+    Name(reference): Name,
+    params: Params,
+) -> Result<Json<IdResponse>, ApiError> {
+    params.none()?;
+    let id = app.run(move |engine| engine.container_remove(&reference));
+    Ok(named(id.await.map_err(error::on_container_remove)?))
+}
+
+/// Remove all containers that don't run and aren't marked to persist. Answers their ids, the oldest
+/// first.
+#[utoipa::path(
+    post, path = "/containers/prune", tag = "containers",
+    responses((status = 200, body = Vec<String>))
+)]
+pub async fn container_prune(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Json<Vec<String>>, ApiError> {
+    params.none()?;
+    let ids = app.run(|engine| engine.container_prune()).await?;
+    Ok(Json(ids.iter().map(ToString::to_string).collect()))
+}
+
+/// The answer that names an object.
+pub(super) fn named(id: impl ToString) -> Json<IdResponse> {
+    Json(IdResponse { id: id.to_string() })
+}

@@ -1,0 +1,401 @@
+//! Between the contract's types, which are texts, and the engine's, which are parsed.
+
+use std::fmt::Display;
+
+use kleene_api as api;
+use kleene_doors::host::{Stdin, WindowSize};
+use kleene_doors::storage::AdoptMode;
+use kleene_doors::userland::{Extras, Source};
+use kleene_engine::{
+    ContainerChanges, ContainerView, EngineError, ExecStart, ImageSource, ImageView, NewContainer,
+    NewExec, NewImage, VolumeView,
+};
+use kleene_store::{ContainerRecord, ExecRecord, NetworkDriver, RestartPolicy};
+use kleene_types::{
+    ContainerId, ContainerName, EnvVar, ImageName, ImageRef, ImageTag, MountSpec, Timestamp,
+};
+
+use crate::config::did_you_mean;
+
+/// Ways to make a base image.
+const METHODS: [&str; 5] = ["fetch", "fetch-auto", "host", "zfs-clone", "zfs-copy"];
+
+fn invalid(error: impl Display) -> EngineError {
+    EngineError::Invalid(error.to_string())
+}
+
+/// A container to create.
+///
+/// # Errors
+/// [`EngineError::Invalid`] naming what is wrong.
+pub fn new_container(config: api::ContainerConfig) -> Result<NewContainer, EngineError> {
+    let image = config
+        .image
+        .filter(|image| !image.is_empty())
+        .ok_or_else(|| invalid("no image is given: name one in the field 'image'"))?;
+    let mounts = config.mounts.unwrap_or_default();
+    Ok(NewContainer {
+        name: config.name.map(|name| container_name(&name)).transpose()?,
+        image: image.parse().map_err(invalid)?,
+        cmd: config.cmd.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        env: environment(&config.env.unwrap_or_default())?,
+        mounts: mounts.iter().map(mount).collect::<Result<_, _>>()?,
+        jail_params: config.jail_param.unwrap_or_default(),
+        network_driver: match config.network_driver {
+            Some(driver) => network_driver(&driver)?,
+            None => NetworkDriver::Ipnet,
+        },
+        published_ports: config.public_ports.unwrap_or_default().len(),
+        restart_policy: match config.restart_policy {
+            Some(policy) => restart_policy(&policy)?,
+            None => RestartPolicy::No,
+        },
+        persist: config.persist.unwrap_or_default(),
+        auto_remove: config.auto_remove.unwrap_or_default(),
+    })
+}
+
+/// Changes to a container. What can't be changed is refused where it differs from `present`; the
+/// image is left out of account, as the contract wants it.
+///
+/// # Errors
+/// [`EngineError::Invalid`] naming what is wrong, [`EngineError::Conflict`] for what can't change.
+pub fn container_changes(
+    config: api::ContainerConfig,
+    present: &ContainerRecord,
+) -> Result<ContainerChanges, EngineError> {
+    let fixed = |what: &str| {
+        EngineError::Conflict(format!(
+            "the {what} of a container can't be changed: create a new container"
+        ))
+    };
+    // The original client sends empty lists for what its user didn't mention.
+    let mounts = config.mounts.unwrap_or_default();
+    let mounts: Vec<MountSpec> = mounts.iter().map(mount).collect::<Result<_, _>>()?;
+    if !mounts.is_empty() && mounts != present.mounts {
+        return Err(fixed("mounts"));
+    }
+    if config.public_ports.is_some_and(|ports| !ports.is_empty()) {
+        return Err(fixed("published ports"));
+    }
+    if let Some(driver) = config.network_driver
+        && network_driver(&driver)? != present.network_driver
+    {
+        return Err(fixed("network driver"));
+    }
+    if config.auto_remove.is_some_and(|a| a != present.auto_remove) {
+        return Err(fixed("field 'auto_remove'"));
+    }
+    Ok(ContainerChanges {
+        name: config.name.map(|name| container_name(&name)).transpose()?,
+        cmd: config.cmd,
+        user: config.user,
+        env: config.env.map(|env| environment(&env)).transpose()?,
+        jail_params: config.jail_param,
+        restart_policy: config
+            .restart_policy
+            .map(|policy| restart_policy(&policy))
+            .transpose()?,
+        persist: config.persist,
+    })
+}
+
+/// A container's name; the contract lets it begin with a slash, which isn't part of it.
+fn container_name(text: &str) -> Result<ContainerName, EngineError> {
+    text.parse().map_err(invalid)
+}
+
+fn environment(texts: &[String]) -> Result<Vec<EnvVar>, EngineError> {
+    texts
+        .iter()
+        .map(|text| text.parse().map_err(invalid))
+        .collect()
+}
+
+fn mount(config: &api::MountPointConfig) -> Result<MountSpec, EngineError> {
+    let mount = MountSpec::new(&config.source, &config.destination, config.read_only)
+        .map_err(invalid)?;
+    if mount.kind.name() == config.kind {
+        return Ok(mount);
+    }
+    if !["volume", "nullfs"].contains(&config.kind.as_str()) {
+        return Err(invalid(format_args!(
+            "invalid mount type '{}': use 'volume' or 'nullfs'",
+            config.kind
+        )));
+    }
+    Err(invalid(format_args!(
+        "invalid mount '{}:{}': the type is '{}', but the source is {}",
+        config.source,
+        config.destination,
+        config.kind,
+        match mount.kind.name() {
+            "nullfs" => "a path on the host",
+            _ => "the name of a volume",
+        }
+    )))
+}
+
+fn network_driver(text: &str) -> Result<NetworkDriver, EngineError> {
+    use NetworkDriver::{Disabled, Host, Ipnet, Vnet};
+    word("network driver", text, &[Ipnet, Host, Vnet, Disabled], |d| d.as_str())
+}
+
+fn restart_policy(text: &str) -> Result<RestartPolicy, EngineError> {
+    use RestartPolicy::{No, OnStartup};
+    word("restart policy", text, &[No, OnStartup], |p| p.as_str())
+}
+
+/// The value that one of the contract's words stands for.
+fn word<T: Copy>(
+    what: &str,
+    text: &str,
+    values: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Result<T, EngineError> {
+    let found = values.iter().find(|value| name(**value) == text);
+    found.copied().ok_or_else(|| {
+        let names: Vec<&str> = values.iter().map(|value| name(*value)).collect();
+        invalid(format_args!("invalid {what} '{text}': use one of {}", names.join(", ")))
+    })
+}
+
+/// An execution instance to create.
+///
+/// # Errors
+/// [`EngineError::Invalid`] for a bad environment variable.
+pub fn new_exec(config: api::ExecConfig) -> Result<NewExec, EngineError> {
+    Ok(NewExec {
+        container: config.container_id,
+        cmd: config.cmd,
+        env: environment(&config.env)?,
+        user: config.user,
+        tty: config.tty,
+    })
+}
+
+/// How an execution instance is started.
+pub fn exec_start(config: &api::ExecStartConfig) -> ExecStart {
+    ExecStart {
+        attach: config.attach,
+        start_container: config.start_container,
+        stdin: if config.stdin {
+            Stdin::Stream
+        } else {
+            Stdin::Null
+        },
+        window: config.window.map(window),
+    }
+}
+
+/// A terminal's size.
+pub fn window(size: api::WindowSize) -> WindowSize {
+    WindowSize {
+        rows: size.rows,
+        columns: size.columns,
+    }
+}
+
+/// An image to create.
+///
+/// # Errors
+/// [`EngineError::Invalid`] naming what is wrong, [`EngineError::NotYet`] for what isn't there.
+pub fn new_image(config: api::ImageCreateConfig) -> Result<NewImage, EngineError> {
+    let reference = config
+        .tag
+        .filter(|tag| !tag.is_empty())
+        .map(|tag| name_and_tag(&tag))
+        .transpose()?;
+    if config.update {
+        return Err(EngineError::NotYet(
+            "updating a new image is not available yet: leave 'update' out and update the \
+             userland in a container"
+                .to_owned(),
+        ));
+    }
+    let method = config.method.as_str();
+    if !config.add.is_empty() && method != "host" {
+        return Err(invalid(format_args!(
+            "'add' belongs to the method 'host', not to '{method}'"
+        )));
+    }
+    let required = |value: Option<String>, field: &str| {
+        value.filter(|value| !value.is_empty()).ok_or_else(|| {
+            invalid(format_args!("the method '{method}' needs the field '{field}'"))
+        })
+    };
+    let zfs = |mode| -> Result<ImageSource, EngineError> {
+        let dataset = required(config.zfs_dataset.clone(), "zfs_dataset")?;
+        Ok(ImageSource::Zfs { dataset, mode })
+    };
+    let source = match method {
+        "fetch" => ImageSource::Userland(Source::Archive {
+            url: required(config.url, "url")?,
+        }),
+        "fetch-auto" => ImageSource::Userland(Source::Auto),
+        "host" => ImageSource::Userland(Source::Host {
+            add: config.add.into_iter().map(Into::into).collect(),
+        }),
+        "zfs-clone" => zfs(AdoptMode::Clone)?,
+        "zfs-copy" => zfs(AdoptMode::Copy)?,
+        other => return Err(unknown_method(other)),
+    };
+    Ok(NewImage {
+        // A name that was given beats one that is found out.
+        autotag: config.autotag && method == "fetch-auto" && reference.is_none(),
+        source,
+        reference,
+        extras: Extras {
+            resolv_conf: config.dns,
+            localtime: config.localtime,
+        },
+    })
+}
+
+fn unknown_method(method: &str) -> EngineError {
+    match did_you_mean(method, &METHODS) {
+        Some(near) => invalid(format_args!("unknown method '{method}': did you mean '{near}'?")),
+        None => invalid(format_args!(
+            "unknown method '{method}': use one of {}",
+            METHODS.join(", ")
+        )),
+    }
+}
+
+/// The name and tag that a new or renamed image gets.
+///
+/// # Errors
+/// [`EngineError::Invalid`] when the text isn't `NAME[:TAG]`.
+pub fn name_and_tag(text: &str) -> Result<(ImageName, ImageTag), EngineError> {
+    let reference: ImageRef = text.parse().map_err(invalid)?;
+    if reference.snapshot.is_some() {
+        return Err(invalid(format_args!(
+            "invalid name '{text}': an image is named NAME[:TAG], without a snapshot"
+        )));
+    }
+    let tag = reference.tag_or_latest();
+    Ok((reference.name, tag))
+}
+
+/// A container as the contract shows it.
+pub fn container(view: &ContainerView) -> api::Container {
+    let record = &view.record;
+    let run = record.last_run.as_ref();
+    let ended = run.and_then(|run| run.ended);
+    api::Container {
+        id: record.id.to_string(),
+        name: record.name.to_string(),
+        image_id: record.image.to_string(),
+        cmd: record.cmd.clone(),
+        user: record.user.clone(),
+        env: texts(&record.env),
+        network_driver: record.network_driver.as_str().to_owned(),
+        public_ports: Vec::new(),
+        jail_param: record.jail_params.clone(),
+        restart_policy: record.restart_policy.as_str().to_owned(),
+        persist: record.persist,
+        created: record.created.to_string(),
+        dataset: view.dataset.clone(),
+        running: view.pid.is_some(),
+        auto_remove: record.auto_remove,
+        exit_code: ended.map(|(_, code)| code),
+        started: run.map(|run| run.started.to_string()),
+        finished: ended.map(|(when, _): (Timestamp, i32)| when.to_string()),
+    }
+}
+
+/// A line of the containers' listing.
+pub fn container_summary(view: &ContainerView) -> api::ContainerSummary {
+    let (image_name, image_tag) = name_texts(view.image.as_ref());
+    api::ContainerSummary {
+        container: container(view),
+        image_name,
+        image_tag,
+        jid: view.pid,
+    }
+}
+
+/// A container with its mounts.
+pub fn container_inspect(view: &ContainerView) -> api::ContainerInspect {
+    let record = &view.record;
+    let mounts = record.mounts.iter();
+    api::ContainerInspect {
+        container: container(view),
+        container_endpoints: Vec::new(),
+        container_mountpoints: mounts.map(|mount| mount_point(&record.id, mount)).collect(),
+    }
+}
+
+/// A container's mount as the contract shows it.
+pub fn mount_point(container: &ContainerId, mount: &MountSpec) -> api::MountPoint {
+    api::MountPoint {
+        container_id: container.to_string(),
+        destination: mount.destination.to_string(),
+        read_only: mount.read_only,
+        source: mount.kind.source().to_owned(),
+        kind: mount.kind.name().to_owned(),
+    }
+}
+
+/// An execution instance as the contract shows it.
+pub fn exec(record: &ExecRecord) -> api::ExecInspect {
+    let running = record.is_running();
+    api::ExecInspect {
+        id: record.id.to_string(),
+        container_id: record.container.to_string(),
+        cmd: record.cmd.clone(),
+        user: record.user.clone(),
+        tty: record.tty,
+        running,
+        pid: record.started.filter(|_| running).map(|(_, pid)| pid),
+        exit_code: record.ended.map(|(_, code)| code),
+    }
+}
+
+/// An image as the contract shows it.
+pub fn image(view: &ImageView) -> api::Image {
+    let record = &view.record;
+    let (name, tag) = name_texts(record.reference.as_ref());
+    let instructions = record.instructions.iter();
+    api::Image {
+        id: record.id.to_string(),
+        name,
+        tag,
+        cmd: record.cmd.clone(),
+        env: texts(&record.env),
+        user: record.user.clone(),
+        instructions: instructions
+            .map(|(line, snapshot)| {
+                let snapshot = snapshot.as_ref().map(|name| format!("@{name}"));
+                (line.clone(), snapshot.unwrap_or_default())
+            })
+            .collect(),
+        created: record.created.to_string(),
+        dataset: view.dataset.clone(),
+    }
+}
+
+/// A volume as the contract shows it.
+pub fn volume(view: &VolumeView) -> api::Volume {
+    api::Volume {
+        created: view.record.created.to_string(),
+        dataset: view.dataset.clone(),
+        mountpoint: view.mountpoint.display().to_string(),
+        name: view.record.name.to_string(),
+    }
+}
+
+fn name_texts(reference: Option<&(ImageName, ImageTag)>) -> (String, String) {
+    match reference {
+        Some((name, tag)) => (name.to_string(), tag.to_string()),
+        None => Default::default(),
+    }
+}
+
+fn texts(values: &[impl ToString]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests;

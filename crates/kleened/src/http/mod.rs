@@ -1,0 +1,212 @@
+//! The HTTP interface: routes, and what is answered where there is none.
+//!
+//! Handlers verify, convert and forward; what is right or wrong beyond a request's form is decided
+//! by the engine.
+
+pub mod convert;
+pub mod error;
+pub mod extract;
+pub mod openapi;
+
+mod containers;
+mod exec;
+mod images;
+mod networks;
+mod system;
+mod volumes;
+mod ws;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use tracing::debug;
+
+use crate::app::App;
+use error::ApiError;
+use extract::{Name, Params};
+
+/// All endpoints, for hints and for the test of the OpenAPI document.
+const ENDPOINTS: [(&str, &str); 32] = [
+    ("GET", "/containers/list"),
+    ("POST", "/containers/create"),
+    ("POST", "/containers/prune"),
+    ("POST", "/containers/{id}/update"),
+    ("POST", "/containers/{id}/stop"),
+    ("GET", "/containers/{id}/inspect"),
+    ("DELETE", "/containers/{id}"),
+    ("POST", "/exec/create"),
+    ("GET", "/exec/start"),
+    ("GET", "/exec/{id}/inspect"),
+    ("POST", "/exec/{id}/stop"),
+    ("GET", "/images/list"),
+    ("GET", "/images/create"),
+    ("GET", "/images/build"),
+    ("POST", "/images/prune"),
+    ("GET", "/images/{image}/inspect"),
+    ("POST", "/images/{image}/tag"),
+    ("DELETE", "/images/{image}"),
+    ("GET", "/networks/list"),
+    ("POST", "/networks/create"),
+    ("POST", "/networks/prune"),
+    ("POST", "/networks/connect"),
+    ("GET", "/networks/{id}/inspect"),
+    ("DELETE", "/networks/{id}"),
+    ("POST", "/networks/{id}/disconnect/{container}"),
+    ("GET", "/volumes/list"),
+    ("POST", "/volumes/create"),
+    ("POST", "/volumes/prune"),
+    ("GET", "/volumes/{name}/inspect"),
+    ("DELETE", "/volumes/{name}"),
+    ("GET", "/info"),
+    ("GET", "/openapi.json"),
+];
+
+/// The routes over an application.
+pub fn router(app: Arc<App>) -> Router {
+    names_like_routes(routes())
+        .fallback(|method: Method, uri: Uri| async move { no_such_endpoint(&method, uri.path()) })
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(guard))
+        .with_state(app)
+}
+
+fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/containers/list", get(containers::container_list))
+        .route("/containers/create", post(containers::container_create))
+        .route("/containers/prune", post(containers::container_prune))
+        .route("/containers/{id}/update", post(containers::container_update))
+        .route("/containers/{id}/stop", post(containers::container_stop))
+        .route("/containers/{id}/inspect", get(containers::container_inspect))
+        .route("/containers/{id}", delete(containers::container_remove))
+        .route("/exec/create", post(exec::exec_create))
+        .route("/exec/start", get(ws::exec_start))
+        .route("/exec/{id}/inspect", get(exec::exec_inspect))
+        .route("/exec/{id}/stop", post(exec::exec_stop))
+        .route("/images/list", get(images::image_list))
+        .route("/images/create", get(ws::image_create))
+        .route("/images/build", get(ws::image_build))
+        .route("/images/prune", post(images::image_prune))
+        .route(
+            "/images/{*image}",
+            get(images::image_inspect)
+                .post(images::image_tag)
+                .delete(images::image_remove),
+        )
+        .route("/networks/list", get(networks::network_list))
+        .route("/networks/create", post(networks::network_create))
+        .route("/networks/prune", post(networks::network_prune))
+        .route("/networks/connect", post(networks::network_connect))
+        .route("/networks/{id}/inspect", get(networks::network_inspect))
+        .route("/networks/{id}", delete(networks::network_remove))
+        .route(
+            "/networks/{id}/disconnect/{container}",
+            post(networks::network_disconnect),
+        )
+        .route("/volumes/list", get(volumes::volume_list))
+        .route("/volumes/create", post(volumes::volume_create))
+        .route("/volumes/prune", post(volumes::volume_prune))
+        .route("/volumes/{name}/inspect", get(volumes::volume_inspect))
+        .route("/volumes/{name}", delete(volumes::volume_remove))
+        .route("/info", get(system::info))
+        .route("/openapi.json", get(system::openapi_document))
+}
+
+/// Adds the removal of objects that are called like a fixed path: `DELETE /volumes/list` removes the
+/// volume "list".
+fn names_like_routes(mut router: Router<Arc<App>>) -> Router<Arc<App>> {
+    for word in ["list", "create", "prune"] {
+        router = router
+            .route(
+                &format!("/containers/{word}"),
+                delete(move |state, params: Params| {
+                    containers::container_remove(state, Name(word.to_owned()), params)
+                }),
+            )
+            .route(
+                &format!("/volumes/{word}"),
+                delete(move |state, params: Params| {
+                    volumes::volume_remove(state, Name(word.to_owned()), params)
+                }),
+            );
+    }
+    for word in ["list", "create", "prune", "build"] {
+        let remove = delete(move |state, params: Params| {
+            images::image_remove(state, Name(word.to_owned()), params)
+        });
+        router = router.route(&format!("/images/{word}"), remove);
+    }
+    router
+}
+
+/// The answer where there is no endpoint, with the ones that are near.
+fn no_such_endpoint(method: &Method, path: &str) -> ApiError {
+    let mut near: Vec<(f64, String)> = ENDPOINTS
+        .iter()
+        .map(|(method, known)| (likeness(path, known), format!("{method} {known}")))
+        .filter(|(likeness, _)| *likeness > 0.5)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let near: Vec<String> = near.into_iter().take(3).map(|(_, text)| text).collect();
+    let hint = match near.is_empty() {
+        true => "GET /openapi.json lists all".to_owned(),
+        false => format!("near are {}", near.join(", ")),
+    };
+    ApiError::not_found(format!("there is no endpoint {method} {path}: {hint}"))
+}
+
+/// How much a path looks like an endpoint's, 0 to 1. Names of objects may be anything.
+fn likeness(path: &str, endpoint: &str) -> f64 {
+    let given: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let wanted: Vec<&str> = endpoint.trim_matches('/').split('/').collect();
+    let same: f64 = given
+        .iter()
+        .zip(&wanted)
+        .map(|(given, wanted)| match wanted.starts_with('{') {
+            true => 0.5,
+            false => strsim::normalized_damerau_levenshtein(given, wanted),
+        })
+        .sum();
+    let length = given.len().max(wanted.len());
+    same / f64::from(u32::try_from(length).unwrap_or(u32::MAX))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    let path = uri.path();
+    let hint = no_such_endpoint(&method, path);
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, hint.message)
+}
+
+/// Turns requests of web pages of other origins away, and writes requests into the log.
+async fn guard(request: Request, next: Next) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let started = Instant::now();
+    let response = match foreign_origin(request.headers()) {
+        // A page that somebody visits must not be able to start containers on a port of localhost.
+        true => ApiError::new(
+            StatusCode::FORBIDDEN,
+            "requests from web pages of another origin are refused",
+        )
+        .into_response(),
+        false => next.run(request).await,
+    };
+    debug!(%method, path = uri.path(), status = response.status().as_u16(), took = ?started.elapsed());
+    response
+}
+
+/// Whether a browser sent this on behalf of a page that this daemon didn't serve.
+fn foreign_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return false;
+    };
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let origin = origin.to_str().ok().and_then(|o| o.split_once("://"));
+    origin.is_none_or(|(_, authority)| Some(authority) != host)
+}

@@ -1,0 +1,189 @@
+//! Between a client's WebSocket and the stream of a process.
+//!
+//! Both directions run side by side, and each waits for the slower of its two ends: nothing is
+//! gathered here, whatever a client or a process does not read.
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use kleene_api::{Channel, Control};
+use kleene_doors::frames::{Frame, MAX_CHUNK};
+use kleene_doors::host::ExitStatus;
+use kleene_types::ExecId;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tracing::debug;
+
+use crate::codec::FrameReader;
+use super::session::{Gone, Session};
+use crate::app::App;
+use crate::http::convert;
+use crate::http::extract::parse_json;
+
+/// Why a relay has ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The process has ended, and all of its output has been sent.
+    Exited(ExitStatus),
+    /// The process's stream broke off without a word.
+    Broken,
+    /// The client has gone away.
+    Gone,
+    /// The client wants the process to go on without it.
+    Detached,
+    /// The client broke the protocol.
+    BadFrame(String),
+    /// The daemon ends.
+    Stopping,
+}
+
+impl From<Gone> for Outcome {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// Carries data between a client and the process of `exec`.
+pub(super) async fn relay(
+    app: &App,
+    exec: &ExecId,
+    session: &mut Session,
+    stream: UnixStream,
+) -> Outcome {
+    let (from_process, to_process) = stream.into_split();
+    let channels = session.subprotocol;
+    let output = pin!(output(from_process, &mut session.sink, channels, app.timing.ping));
+    let input = pin!(input(app, exec, &mut session.source, to_process, channels));
+    tokio::select! {
+        // A process that has ended counts, even if its client went away at the same moment.
+        biased;
+        outcome = output => outcome,
+        outcome = input => outcome,
+        () = app.stop.wait() => Outcome::Stopping,
+    }
+}
+
+/// Sends a signal to a process.
+pub(super) async fn signal(app: &App, exec: &ExecId, number: i32) {
+    let id = exec.clone();
+    let sent = app.run(move |engine| engine.exec_signal(&id, number));
+    if let Err(problem) = sent.await {
+        // It has ended in the meantime.
+        debug!(%exec, signal = number, %problem, "a signal was not sent");
+    }
+}
+
+/// From the process to the client.
+async fn output(
+    from: OwnedReadHalf,
+    to: &mut SplitSink<WebSocket, Message>,
+    channels: bool,
+    ping: Duration,
+) -> Outcome {
+    let mut frames = FrameReader::new(from);
+    let mut pings = interval_at(Instant::now() + ping, ping);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let message = tokio::select! {
+            frame = frames.next() => match frame {
+                Ok(Some(Frame::Stdout(data))) => output_message(Channel::Stdout, data, channels),
+                Ok(Some(Frame::Stderr(data))) => output_message(Channel::Stderr, data, channels),
+                Ok(Some(Frame::Exited(status))) => return Outcome::Exited(status),
+                // The others say nothing to clients.
+                Ok(Some(_)) => continue,
+                Ok(None) | Err(_) => return Outcome::Broken,
+            },
+            _ = pings.tick() => Message::Ping(Default::default()),
+        };
+        if to.send(message).await.is_err() {
+            return Outcome::Gone;
+        }
+    }
+}
+
+fn output_message(channel: Channel, data: Vec<u8>, channels: bool) -> Message {
+    match channels {
+        true => Message::binary(channel.frame(&data)),
+        false => Message::binary(data),
+    }
+}
+
+/// From the client to the process.
+async fn input(
+    app: &App,
+    exec: &ExecId,
+    from: &mut SplitStream<WebSocket>,
+    mut to: OwnedWriteHalf,
+    channels: bool,
+) -> Outcome {
+    loop {
+        let message = match from.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(_)) | None => return Outcome::Gone,
+        };
+        let data = match message {
+            Message::Close(_) => return Outcome::Gone,
+            Message::Ping(_) | Message::Pong(_) => continue,
+            Message::Binary(data) => data,
+            Message::Text(_) if channels => {
+                return Outcome::BadFrame("text where a channel's binary frame is wanted".into());
+            }
+            Message::Text(text) => text.into(),
+        };
+        let parsed = match channels {
+            true => channel_request(&data),
+            false => Ok(Request::Stdin(&data)),
+        };
+        let sent = match parsed {
+            Ok(Request::Stdin(data)) => stdin(&mut to, data).await,
+            Ok(Request::Frame(frame)) => to.write_all(&frame.encode()).await,
+            Ok(Request::Signal(number)) => {
+                signal(app, exec, number).await;
+                Ok(())
+            }
+            Ok(Request::Detach) => return Outcome::Detached,
+            Err(problem) => return Outcome::BadFrame(problem),
+        };
+        // A process that takes no input any more may still have output; the other direction
+        // learns of its end.
+        drop::<io::Result<()>>(sent);
+    }
+}
+
+/// What a client's frame asks for.
+enum Request<'a> {
+    Stdin(&'a [u8]),
+    Frame(Frame),
+    Signal(i32),
+    Detach,
+}
+
+fn channel_request(data: &[u8]) -> Result<Request<'_>, String> {
+    let Some((channel, data)) = data.split_first() else {
+        return Err("a frame without a channel".to_owned());
+    };
+    match Channel::from_byte(*channel) {
+        Some(Channel::Stdin) if data.is_empty() => Ok(Request::Frame(Frame::StdinEnd)),
+        Some(Channel::Stdin) => Ok(Request::Stdin(data)),
+        Some(Channel::Control) => Ok(match parse_json(data)? {
+            Control::Resize(size) => Request::Frame(Frame::Resize(convert::window(size))),
+            Control::Signal(number) => Request::Signal(number),
+            Control::Detach => Request::Detach,
+        }),
+        _ => Err(format!("clients have no channel {channel}")),
+    }
+}
+
+/// Sends input in pieces that a monitor takes.
+async fn stdin(to: &mut OwnedWriteHalf, data: &[u8]) -> io::Result<()> {
+    for piece in data.chunks(MAX_CHUNK) {
+        to.write_all(&Frame::Stdin(piece.to_vec()).encode()).await?;
+    }
+    Ok(())
+}
