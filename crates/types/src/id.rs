@@ -25,23 +25,16 @@ fn valid(text: &str) -> bool {
 fn random() -> String {
     loop {
         let mut bytes = [0_u8; LENGTH / 2];
-        fill(&mut bytes);
+        if getrandom::fill(&mut bytes).is_err() {
+            // The only error that the system has for a short, valid buffer is an early signal.
+            continue;
+        }
         let text = bytes
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect::<String>();
         if valid(&text) {
             return text;
-        }
-    }
-}
-
-fn fill(bytes: &mut [u8]) {
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        // The only error that getrandom(2) has for a short, valid buffer is an early signal.
-        if let Ok(count) = rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
-            filled += count;
         }
     }
 }
