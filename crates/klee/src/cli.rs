@@ -66,7 +66,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
-        Err(exit) => return exit,
+        Err(error) => {
+            // Help to a closed pipe is nobody's loss.
+            let _ = error.print();
+            return exit_of(&error, &arguments);
+        }
     };
     let settings = match config::load(&cli.options) {
         Ok(settings) => settings,
@@ -105,26 +109,26 @@ fn run(session: &Session, command: Command) -> CommandResult {
     result.map_err(|error| own_if(runs_process, error))
 }
 
-/// Parses a command line. What the parser has to say (help, version, errors) is printed here.
-fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
+/// Parses a command line. Help and version are errors too.
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let colours = if plain_theme_wanted(arguments) {
         ColorChoice::Never
     } else {
         ColorChoice::Auto
     };
-    let result = Cli::command()
+    let matches = Cli::command()
         .color(colours)
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    result.map_err(|error| {
-        // Help to a closed pipe is nobody's loss.
-        let _ = error.print();
-        match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Success,
-            _ if names_process_command(arguments) => Exit::OwnFailure,
-            _ => Exit::Usage,
-        }
-    })
+        .try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The exit code of a command line that says nothing to be done.
+fn exit_of(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Success,
+        _ if names_process_command(arguments) => Exit::OwnFailure,
+        _ => Exit::Usage,
+    }
 }
 
 /// Whether help and errors of the command line shall go without colours. The configuration file is
@@ -174,7 +178,7 @@ mod tests {
     fn wrong_command_lines_of_processes_are_told_apart() {
         let exit = |line: &str| {
             let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            parse(&arguments).unwrap_err()
+            exit_of(&parse(&arguments).unwrap_err(), &arguments)
         };
         assert_eq!(exit("klee run --nonsense x"), Exit::OwnFailure);
         assert_eq!(

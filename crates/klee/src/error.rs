@@ -113,11 +113,21 @@ impl CommandError {
     /// A failed request that was about one object, which the message names if the daemon doesn't.
     pub fn about(noun: &str, name: &str, error: ClientError) -> Self {
         let mut error = Self::from(error);
-        if !error.message.contains(name) {
+        if !names(&error.message, name) {
             error.message = format!("{noun} '{name}': {}", error.message);
         }
         error
     }
+}
+
+/// Whether a message names an object: its name stands there as a word of its own.
+fn names(message: &str, name: &str) -> bool {
+    let part_of_word = |c: char| c.is_alphanumeric() || "_.-".contains(c);
+    message.match_indices(name).any(|(index, _)| {
+        let (before, rest) = message.split_at(index);
+        let after = rest.strip_prefix(name).unwrap_or_default();
+        !before.ends_with(part_of_word) && !after.starts_with(part_of_word)
+    })
 }
 
 /// An error and its causes in one line.
@@ -168,5 +178,18 @@ impl From<io::Error> for CommandError {
         } else {
             Self::failure(format!("can't write the output: {error}"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_within_a_word_is_no_name() {
+        assert!(names("volume 'net' is used", "net"));
+        assert!(names("no such image net:1.0", "net"));
+        assert!(!names("network not found", "net"));
+        assert!(!names("my-net is used", "net"));
     }
 }

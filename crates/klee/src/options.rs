@@ -295,7 +295,6 @@ mod tests {
 
     #[test]
     fn mounts() {
-        let mount = |text| super::mount(text);
         let volume = mount("v:/a:ro").unwrap();
         assert_eq!((volume.kind.as_str(), volume.read_only), ("volume", true));
         assert_eq!(mount("/h:/a").unwrap().kind, "nullfs");

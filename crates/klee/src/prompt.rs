@@ -1,25 +1,30 @@
 //! Questions.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Write};
 
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::ui::Ui;
 
 /// Warns and asks whether to go on. The answer is no unless it is given.
 ///
 /// # Errors
 /// When the answer is no, or there is none.
-pub fn confirm(ui: Ui, warning: &str) -> Result<(), CommandError> {
-    ask(warning, &mut io::stdin().lock(), |text| {
-        ui.raw(text.as_bytes())
-    })
+pub fn confirm(ui: Ui, warning: &str) -> CommandResult<()> {
+    let print = |text: &str| ui.raw(text.as_bytes());
+    if ask(warning, &mut io::stdin().lock(), print)? {
+        return Ok(());
+    }
+    // Nobody is left to be told that this can't be written.
+    let _ = io::stderr().write_all(b"Aborted!\n");
+    Err(CommandError::silent(Exit::Failure))
 }
 
+/// Asks until the answer is a clear one.
 fn ask(
     warning: &str,
     answers: &mut impl BufRead,
-    mut print: impl FnMut(&str) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
+    mut print: impl FnMut(&str) -> CommandResult<()>,
+) -> CommandResult<bool> {
     print(&format!("{warning}\n"))?;
     loop {
         print("Are you sure you want to continue? [y/N]: ")?;
@@ -30,11 +35,8 @@ fn ask(
             print("\n")?;
         }
         match answer.trim().to_lowercase().as_str() {
-            "y" | "yes" => return Ok(()),
-            "" | "n" | "no" => {
-                let _ = io::Write::write_all(&mut io::stderr(), b"Aborted!\n");
-                return Err(CommandError::silent(Exit::Failure));
-            }
+            "y" | "yes" => return Ok(true),
+            "" | "n" | "no" => return Ok(false),
             _ => print("Error: invalid input\n")?,
         }
     }
@@ -50,7 +52,7 @@ mod tests {
             printed.push_str(text);
             Ok(())
         });
-        (result.is_ok(), printed)
+        (result.unwrap(), printed)
     }
 
     #[test]

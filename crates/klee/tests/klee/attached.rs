@@ -1,0 +1,512 @@
+//! Processes that klee starts, attached and detached.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use futures_util::future::pending;
+use kleene_api::{Channel, Control};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::common::daemon::Script;
+use crate::common::{FakeDaemon, Klee};
+
+const ID: &str = "835b746a9e0d";
+const EXEC: &str = "bd16b0b23a25";
+
+/// What klee prints before and after the output of a process.
+fn transcript(output: &str, code: i32) -> String {
+    format!(
+        "{ID}\ncreated execution instance {EXEC}\n{output}\nexecutable {EXEC} and its container \
+         exited with exit-code {code}\n"
+    )
+}
+
+/// A daemon that creates a container and an execution instance.
+fn creating() -> Script {
+    FakeDaemon::script()
+        .on("POST", "/containers/create", 201, json!({"id": ID}))
+        .on("POST", "/exec/create", 201, json!({"id": EXEC}))
+}
+
+#[test]
+fn the_documented_run() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stdout, b"50x.html\nindex").await;
+            socket.channel(Channel::Stdout, b".html\n").await;
+            socket.finish(0).await;
+        })
+        .start();
+    let arguments = [
+        "run",
+        "--name",
+        "nginxtest",
+        "--mount",
+        "nginx-vol:/usr/local/www/nginx",
+        "nginx",
+        "ls",
+        "-d",
+        "/usr/local/www/nginx",
+    ];
+    let output = Klee::new(&daemon, &arguments).run();
+    output.assert(0, &transcript("50x.html\nindex.html\n", 0), "");
+    assert_eq!(
+        daemon.body("/containers/create")["cmd"],
+        json!(["ls", "-d", "/usr/local/www/nginx"])
+    );
+    let exec = json!({"container_id": ID, "cmd": [], "env": [], "user": "", "tty": false});
+    assert_eq!(daemon.body("/exec/create"), exec);
+    let start = json!({
+        "exec_id": EXEC, "attach": true, "start_container": true, "stdin": false, "window": null,
+    });
+    assert_eq!(daemon.body("/exec/start"), start);
+    assert_eq!(
+        daemon.connections(),
+        1,
+        "the whole run takes one connection"
+    );
+}
+
+#[test]
+fn exit_codes_are_those_of_the_process() {
+    for code in [1, 3, 125, 137, 255] {
+        let daemon = creating()
+            .session("/exec/start", move |mut socket| async move {
+                socket.starting("").await;
+                socket.finish(code).await;
+            })
+            .start();
+        Klee::new(&daemon, &["run", "base"])
+            .run()
+            .assert(code, &transcript("", code), "");
+    }
+}
+
+#[test]
+fn streams_stay_apart_and_quiet_is_quiet() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stderr, b"warning\n").await;
+            socket.channel(Channel::Stdout, b"\x00\xffdata").await;
+            socket.finish(0).await;
+        })
+        .start();
+    let output = Klee::new(&daemon, &["run", "-q", "--rm", "base", "cat"]).run();
+    output.assert(0, "\0\u{fffd}data", "warning\n");
+    assert_eq!(
+        daemon.body("/containers/create")["auto_remove"],
+        json!(true)
+    );
+    let output = Klee::new(&daemon, &["exec", "-q", "web", "cat"]).run();
+    output.assert(0, "\0\u{fffd}data", "warning\n");
+}
+
+#[test]
+fn failures_to_start_have_their_own_codes() {
+    for (code, shown) in [(125, 125), (126, 126), (127, 127)] {
+        let daemon = creating()
+            .session("/exec/start", move |mut socket| async move {
+                socket
+                    .exit(code, Some("exec 'x': no such program in the container"))
+                    .await;
+                socket
+                    .text("error: exec 'x': no such program in the container")
+                    .await;
+                socket
+                    .close(1011, "error", "exec 'x': no such pr…", "")
+                    .await;
+            })
+            .start();
+        let before = format!("{ID}\ncreated execution instance {EXEC}\n");
+        let error = "error: exec 'x': no such program in the container\n";
+        Klee::new(&daemon, &["run", "base", "x"])
+            .run()
+            .assert(shown, &before, error);
+    }
+}
+
+#[test]
+fn a_failure_without_an_exit_code_is_told_whole() {
+    let daemon = FakeDaemon::script()
+        .on("POST", "/exec/create", 201, json!({"id": EXEC}))
+        .session("/exec/start", |mut socket| async move {
+            socket.text("error: the whole message").await;
+            socket.close(1011, "error", "the who…", "").await;
+        })
+        .start();
+    let before = format!("created execution instance {EXEC}\n");
+    for arguments in [
+        &["exec", "web", "x"][..],
+        &["start", "web"],
+        &["exec", "-d", "web", "x"],
+    ] {
+        let output = Klee::new(&daemon, arguments).run();
+        output.assert(125, &before, "error: the whole message\n");
+    }
+    let output = Klee::new(&daemon, &["start", "-d", "web"]).run();
+    output.assert(1, &before, "error: the whole message\n");
+}
+
+#[test]
+fn a_lost_connection_is_an_error() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stdout, b"half").await;
+        })
+        .start();
+    let output = Klee::new(&daemon, &["run", "-q", "base"]).run();
+    assert_eq!((output.code, output.stdout.as_str()), (Some(125), "half"));
+    assert!(
+        output.stderr.contains("closed the connection unexpectedly"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn requests_that_fail_have_code_125() {
+    let daemon = FakeDaemon::script()
+        .on(
+            "POST",
+            "/containers/create",
+            500,
+            json!({"message": "disk full"}),
+        )
+        .on(
+            "POST",
+            "/exec/create",
+            404,
+            json!({"message": "container not found"}),
+        )
+        .on("GET", "/containers/list?all=true", 200, json!([]))
+        .start();
+    let output = Klee::new(&daemon, &["run", "base"]).run();
+    output.assert(125, "", "error: could not create container: disk full\n");
+    let not_found = "error: container 'x': container not found\n";
+    Klee::new(&daemon, &["exec", "x", "ls"])
+        .run()
+        .assert(125, "", not_found);
+    Klee::new(&daemon, &["start", "x"])
+        .run()
+        .assert(125, "", not_found);
+}
+
+#[test]
+fn detached_processes() {
+    let daemon = creating()
+        .session("/exec/start", |socket| async move {
+            socket
+                .close(
+                    1001,
+                    "closing",
+                    "succesfully started execution instance",
+                    "",
+                )
+                .await;
+        })
+        .start();
+    let both = format!("{ID}\ncreated execution instance {EXEC}\n");
+    Klee::new(&daemon, &["run", "-d", "base", "sleep", "1"])
+        .run()
+        .assert(0, &both, "");
+    assert_eq!(daemon.body("/exec/start")["attach"], json!(false));
+    Klee::new(&daemon, &["run", "-dq", "base"])
+        .run()
+        .assert(0, &format!("{ID}\n"), "");
+    let line = format!("created execution instance {EXEC}\n");
+    Klee::new(&daemon, &["exec", "-d", "web", "ls"])
+        .run()
+        .assert(0, &line, "");
+    Klee::new(&daemon, &["start", "-d", "a", "b"])
+        .run()
+        .assert(0, &line.repeat(2), "");
+}
+
+#[test]
+fn only_one_container_can_be_attached_to() {
+    let daemon = FakeDaemon::script().start();
+    let error = "error: only one container can be started when attaching to container I/O.\n\
+                 hint: use --detach to start several\n";
+    Klee::new(&daemon, &["start", "a", "b"])
+        .run()
+        .assert(125, "", error);
+    assert_eq!(daemon.calls(), Vec::<String>::new());
+}
+
+#[test]
+fn restarting_also_starts_what_is_stopped() {
+    let mut inspected = crate::common::container("0123456789ab", "b", false);
+    inspected["exit_code"] = json!(0);
+    let daemon = FakeDaemon::script()
+        .on("POST", "/containers/a/stop", 200, json!({"id": ID}))
+        .on(
+            "POST",
+            "/containers/b/stop",
+            404,
+            json!({"message": "container not running"}),
+        )
+        .on(
+            "GET",
+            "/containers/b/inspect",
+            200,
+            json!({
+                "container": inspected, "container_endpoints": [], "container_mountpoints": [],
+            }),
+        )
+        .on("POST", "/exec/create", 201, json!({"id": EXEC}))
+        .session("/exec/start", |socket| async move {
+            socket.close(1001, "closing", "", "").await
+        })
+        .start();
+    let expected = format!(
+        "{ID}\ncreated execution instance {EXEC}\n0123456789ab\ncreated execution instance {EXEC}\n"
+    );
+    Klee::new(&daemon, &["restart", "a", "b"])
+        .run()
+        .assert(0, &expected, "");
+}
+
+#[test]
+fn input_goes_through_whole() {
+    // More than pipes and sockets hold, echoed while it is sent: neither side may wait for the
+    // other.
+    let input: Vec<u8> = (0..3 << 20)
+        .map(|i: u32| b"0123456789abcde\n"[i as usize % 16])
+        .collect();
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            let mut frames = 0;
+            loop {
+                let (channel, data) = socket.receive().await.unwrap();
+                assert_eq!(channel, Channel::Stdin);
+                frames += 1;
+                if data.is_empty() {
+                    break;
+                }
+                assert!(socket.channel(Channel::Stdout, &data).await);
+            }
+            assert!(frames > 10, "{frames} frames");
+            socket.finish(0).await;
+        })
+        .start();
+    let output = Klee::new(&daemon, &["run", "-iq", "base", "cat"])
+        .input(&input)
+        .run();
+    assert_eq!(output.stdout.len(), input.len());
+    assert_eq!(output.stdout.as_bytes(), input);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    assert_eq!(daemon.body("/exec/start")["stdin"], json!(true));
+}
+
+#[test]
+fn input_from_a_file_and_from_nowhere() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            let input = socket.all_input().await;
+            socket.channel(Channel::Stdout, &input).await;
+            socket.finish(0).await;
+        })
+        .start();
+    let file = daemon.directory().join("input");
+    let output_file = daemon.directory().join("output");
+    std::fs::write(&file, vec![b'x'; 300_000]).unwrap();
+    for (stdin, expected) in [
+        (Stdio::from(std::fs::File::open(&file).unwrap()), 300_000),
+        (Stdio::null(), 0),
+    ] {
+        let stdout = std::fs::File::create(&output_file).unwrap();
+        let running = Klee::new(&daemon, &["run", "-iq", "base", "cat"]).spawn(
+            stdin,
+            stdout.into(),
+            Stdio::null(),
+        );
+        assert_eq!(running.wait(), Some(0));
+        assert_eq!(std::fs::read(&output_file).unwrap(), vec![b'x'; expected]);
+    }
+}
+
+#[test]
+fn input_is_left_alone_unless_wanted() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.finish(0).await;
+        })
+        .start();
+    let (mut rest, stdin) = std::io::pipe()
+        .map(|(r, mut w)| {
+            std::io::Write::write_all(&mut w, b"for the next").unwrap();
+            (r.try_clone().unwrap(), r)
+        })
+        .unwrap();
+    let running = Klee::new(&daemon, &["run", "-q", "base"]).spawn(
+        stdin.into(),
+        Stdio::null(),
+        Stdio::null(),
+    );
+    assert_eq!(running.wait(), Some(0));
+    let mut left = String::new();
+    rest.read_to_string(&mut left).unwrap();
+    assert_eq!(left, "for the next");
+}
+
+#[test]
+fn signals_are_for_the_process() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stdout, b"ready\n").await;
+            let mut got = Vec::new();
+            while got.len() < 3 {
+                match socket.control().await.unwrap() {
+                    Control::Signal(number) => got.push(number),
+                    other => panic!("{other:?}"),
+                }
+                socket.channel(Channel::Stdout, b".\n").await;
+            }
+            socket
+                .channel(Channel::Stdout, format!("{got:?}").as_bytes())
+                .await;
+            socket.finish(130).await;
+        })
+        .start();
+    let mut running = Klee::new(&daemon, &["run", "-q", "base"]).spawn(
+        Stdio::null(),
+        Stdio::piped(),
+        Stdio::null(),
+    );
+    let mut stdout = running.0.stdout.take().unwrap();
+    let mut expect = |text: &str| {
+        let mut got = vec![0; text.len()];
+        stdout.read_exact(&mut got).unwrap();
+        assert_eq!(String::from_utf8(got).unwrap(), text);
+    };
+    expect("ready\n");
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT] {
+        running.signal(signal);
+        expect(".\n");
+    }
+    expect("[1, 2, 3]");
+    assert_eq!(running.wait(), Some(130));
+}
+
+#[test]
+fn the_third_interrupt_is_for_klee() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            // Never reads what it gets, and never ends.
+            loop {
+                if !socket.channel(Channel::Stdout, b"ready\n").await {
+                    break;
+                }
+                if let Some(Control::Signal(_)) = socket.control().await {
+                    continue;
+                }
+                break;
+            }
+        })
+        .start();
+    let mut running = Klee::new(&daemon, &["run", "-q", "base"]).spawn(
+        Stdio::null(),
+        Stdio::piped(),
+        Stdio::piped(),
+    );
+    let mut stdout = running.0.stdout.take().unwrap();
+    let mut stderr = running.0.stderr.take().unwrap();
+    for _ in 0..3 {
+        let mut ready = [0; 6];
+        stdout.read_exact(&mut ready).unwrap();
+        running.signal(Signal::INT);
+    }
+    assert_eq!(running.wait(), Some(130));
+    let mut error = String::new();
+    stderr.read_to_string(&mut error).unwrap();
+    assert_eq!(
+        error,
+        "error: the process didn't end after 3 signals: klee goes away\n"
+    );
+}
+
+#[test]
+fn signals_are_noticed_while_nobody_reads_the_output() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stdout, b"ready\n").await;
+            for _ in 0..64 {
+                socket.channel(Channel::Stdout, &[b'x'; 4096]).await;
+            }
+            match socket.control().await {
+                Some(Control::Signal(2)) => socket.exit(130, None).await,
+                other => panic!("{other:?}"),
+            }
+            socket.close(1000, "closing", "", "").await;
+        })
+        .start();
+    let mut running = Klee::new(&daemon, &["run", "-q", "base"]).spawn(
+        Stdio::null(),
+        Stdio::piped(),
+        Stdio::null(),
+    );
+    let mut stdout = running.0.stdout.take().unwrap();
+    let mut ready = [0; 6];
+    stdout.read_exact(&mut ready).unwrap();
+    running.signal(Signal::INT);
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest.len(), 64 * 4096);
+    assert_eq!(running.wait(), Some(130));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_klee_silently() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            while socket.channel(Channel::Stdout, &[b'y'; 4096]).await {}
+        })
+        .session("/exec/start", |_socket| pending())
+        .start();
+    let mut running = Klee::new(&daemon, &["run", "-q", "base", "yes"]).spawn(
+        Stdio::null(),
+        Stdio::piped(),
+        Stdio::piped(),
+    );
+    let mut stderr = running.0.stderr.take().unwrap();
+    let mut stdout = running.0.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 10]).unwrap();
+    drop(stdout);
+    assert_eq!(running.wait(), Some(141));
+    let mut error = String::new();
+    stderr.read_to_string(&mut error).unwrap();
+    assert_eq!(error, "");
+}
+
+#[test]
+fn a_terminal_in_the_container_needs_one_here_for_its_input() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.finish(0).await;
+        })
+        .start();
+    let error = "error: the input device is not a terminal\n\
+                 hint: leave out --tty when the input comes from a file or a pipe\n";
+    for command in ["run", "exec", "start"] {
+        Klee::new(&daemon, &[command, "-it", "base"])
+            .run()
+            .assert(125, "", error);
+    }
+    assert_eq!(daemon.calls(), Vec::<String>::new());
+    // Its output alone can go anywhere.
+    Klee::new(&daemon, &["run", "-tq", "base"])
+        .run()
+        .assert(0, "", "");
+    assert_eq!(daemon.body("/exec/create")["tty"], json!(true));
+}

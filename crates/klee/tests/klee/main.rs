@@ -1,0 +1,19 @@
+//! The real `klee` against a scripted daemon: output, errors and exit codes.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests panic when something is wrong"
+)]
+
+mod attached;
+mod common;
+mod containers;
+mod images;
+mod networks;
+mod reference;
+mod settings;
+mod tty;
+mod volumes;

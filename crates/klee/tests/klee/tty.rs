@@ -1,0 +1,225 @@
+//! Terminals: raw mode, window sizes, colours.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+
+use kleene_api::{Channel, Control, WindowSize};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
+use serde_json::json;
+
+use crate::common::klee::Running;
+use crate::common::{FakeDaemon, Klee, volume};
+
+/// A terminal with a klee on it.
+struct Terminal {
+    master: File,
+    slave: File,
+}
+
+impl Terminal {
+    fn new(rows: u16, columns: u16) -> Self {
+        let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let slave = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(name)
+            .unwrap();
+        let terminal = Self {
+            master: master.into(),
+            slave,
+        };
+        terminal.resize(rows, columns);
+        terminal
+    }
+
+    fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.master, size).unwrap();
+    }
+
+    fn modes(&self) -> Termios {
+        tcgetattr(&self.slave).unwrap()
+    }
+
+    fn spawn(&self, klee: Klee) -> Running {
+        let stream = || self.slave.try_clone().unwrap();
+        klee.spawn(stream().into(), stream().into(), stream().into())
+    }
+
+    /// Reads what is shown up to a text.
+    fn until(&mut self, text: &str) -> String {
+        let mut shown = Vec::new();
+        while !shown.ends_with(text.as_bytes()) {
+            let mut byte = [0];
+            self.master.read_exact(&mut byte).unwrap();
+            shown.push(byte[0]);
+            assert!(shown.len() < 100_000, "{}", String::from_utf8_lossy(&shown));
+        }
+        String::from_utf8(shown).unwrap()
+    }
+}
+
+fn is_raw(modes: &Termios) -> bool {
+    !modes
+        .local_modes
+        .intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+}
+
+#[test]
+fn an_interactive_session() {
+    let daemon = FakeDaemon::script()
+        .on("POST", "/exec/create", 201, json!({"id": "bd16b0b23a25"}))
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stdout, b"$ ").await;
+            // An interrupt is a key like any other.
+            assert_eq!(
+                socket.receive().await,
+                Some((Channel::Stdin, b"\x03".to_vec()))
+            );
+            socket.channel(Channel::Stdout, b"size? ").await;
+            let size = WindowSize {
+                rows: 50,
+                columns: 132,
+            };
+            assert_eq!(socket.control().await, Some(Control::Resize(size)));
+            socket.channel(Channel::Stdout, b"thanks ").await;
+            assert_eq!(
+                socket.receive().await,
+                Some((Channel::Stdin, b"exit\r".to_vec()))
+            );
+            socket.finish(7).await;
+        })
+        .start();
+    let mut terminal = Terminal::new(24, 80);
+    let before = terminal.modes();
+    assert!(!is_raw(&before));
+    let klee = Klee::new(&daemon, &["exec", "-it", "web", "sh"]).env("TERM", "xterm");
+    let running = terminal.spawn(klee);
+    terminal.until("$ ");
+    assert!(is_raw(&terminal.modes()));
+    let start = daemon.body("/exec/start");
+    assert_eq!(start["window"], json!({"rows": 24, "columns": 80}));
+    terminal.master.write_all(b"\x03").unwrap();
+    terminal.until("size? ");
+    terminal.resize(50, 132);
+    running.signal(Signal::WINCH);
+    terminal.until("thanks ");
+    terminal.master.write_all(b"exit\r").unwrap();
+    terminal.until("exited with exit-code 7\u{1b}[0m\r\n");
+    assert_eq!(running.wait(), Some(7));
+    assert_eq!(format!("{:?}", terminal.modes()), format!("{before:?}"));
+}
+
+#[test]
+fn the_terminal_is_restored_when_the_daemon_goes_away() {
+    let daemon = FakeDaemon::script()
+        .on("POST", "/exec/create", 201, json!({"id": "bd16b0b23a25"}))
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stdout, b"$ ").await;
+            socket.receive().await;
+        })
+        .start();
+    let mut terminal = Terminal::new(24, 80);
+    let before = terminal.modes();
+    let running = terminal.spawn(Klee::new(&daemon, &["exec", "-itq", "web", "sh"]));
+    terminal.until("$ ");
+    assert!(is_raw(&terminal.modes()));
+    terminal.master.write_all(b"x").unwrap();
+    terminal.until("unexpectedly");
+    assert_eq!(running.wait(), Some(125));
+    assert_eq!(format!("{:?}", terminal.modes()), format!("{before:?}"));
+}
+
+#[test]
+fn the_terminal_is_restored_when_klee_is_told_to_go() {
+    let daemon = FakeDaemon::script()
+        .on("POST", "/exec/create", 201, json!({"id": "bd16b0b23a25"}))
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            loop {
+                socket.channel(Channel::Stdout, b"$ ").await;
+                if socket.control().await.is_none() {
+                    break;
+                }
+            }
+        })
+        .start();
+    let mut terminal = Terminal::new(24, 80);
+    let before = terminal.modes();
+    let running = terminal.spawn(Klee::new(&daemon, &["exec", "-itq", "web", "sh"]));
+    for _ in 0..3 {
+        terminal.until("$ ");
+        running.signal(Signal::TERM);
+    }
+    assert_eq!(running.wait(), Some(143));
+    assert_eq!(format!("{:?}", terminal.modes()), format!("{before:?}"));
+}
+
+#[test]
+fn without_input_the_terminal_stays_as_it_is() {
+    let daemon = FakeDaemon::script()
+        .on("POST", "/exec/create", 201, json!({"id": "bd16b0b23a25"}))
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stdout, b"ready").await;
+            assert_eq!(socket.control().await, Some(Control::Signal(2)));
+            socket.finish(130).await;
+        })
+        .start();
+    let mut terminal = Terminal::new(24, 80);
+    let running = terminal.spawn(Klee::new(&daemon, &["exec", "-tq", "web", "top"]));
+    terminal.until("ready");
+    assert!(!is_raw(&terminal.modes()));
+    running.signal(Signal::INT);
+    assert_eq!(running.wait(), Some(130));
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let daemon = FakeDaemon::script()
+        .on("GET", "/volumes/list", 200, json!([volume("my-vol", 365)]))
+        .on(
+            "GET",
+            "/volumes/my-vol/inspect",
+            200,
+            json!({
+                "mountpoints": [], "volume": volume("my-vol", 365),
+            }),
+        )
+        .start();
+    let show = |klee: Klee| {
+        let mut terminal = Terminal::new(24, 80);
+        let running = terminal.spawn(klee.env("TERM", "xterm"));
+        let shown = terminal.until("\n") + &terminal.until("\n") + &terminal.until("\n");
+        assert_eq!(running.wait(), Some(0));
+        shown
+    };
+    let plain = show(Klee::new(&daemon, &["lsv"]).env("NO_COLOR", "1"));
+    assert_eq!(plain.lines().next().unwrap(), " VOLUME NAME   CREATED");
+    let simple = show(Klee::new(&daemon, &["--theme", "simple", "lsv"]));
+    assert_eq!(simple.lines().next().unwrap(), " VOLUME NAME | CREATED");
+    let fancy = show(Klee::new(&daemon, &["lsv"]));
+    assert!(fancy.starts_with(" \u{1b}[1mVOLUME NAME\u{1b}[0m   \u{1b}[1mCREATED\u{1b}[0m\r\n"));
+    assert!(
+        fancy.contains(" \u{1b}[1;38;5;122mmy-vol\u{1b}[0m "),
+        "{fancy:?}"
+    );
+    let json = show(Klee::new(&daemon, &["isv", "my-vol"]));
+    assert!(
+        json.contains("\u{1b}[1;34m\"mountpoints\"\u{1b}[0m: []"),
+        "{json:?}"
+    );
+}
