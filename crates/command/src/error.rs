@@ -98,11 +98,13 @@ impl CommandError {
     }
 }
 
+/// What a program said, in one line.
 fn complaint(stderr: &str) -> String {
-    if stderr.is_empty() {
+    let lines: Vec<&str> = stderr.lines().map(str::trim).collect();
+    if lines.is_empty() {
         String::new()
     } else {
-        format!(": {stderr}")
+        format!(": {}", lines.join("; "))
     }
 }
 
@@ -142,11 +144,12 @@ mod tests {
         let failed = CommandError::Failed {
             command: "zfs create p/k".into(),
             ending: Ending::Status(1),
-            stderr: "cannot create 'p/k': dataset already exists".into(),
+            stderr: "cannot mount '/p/k'\nfilesystem created, but not mounted".into(),
         };
         assert_eq!(
             failed.to_string(),
-            "`zfs create p/k` failed with exit status 1: cannot create 'p/k': dataset already exists"
+            "`zfs create p/k` failed with exit status 1: cannot mount '/p/k'; \
+             filesystem created, but not mounted"
         );
         let timed_out = CommandError::TimedOut {
             command: "sleep 9".into(),

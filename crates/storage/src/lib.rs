@@ -5,8 +5,12 @@
 
 pub mod dir;
 pub mod memory;
+pub mod select;
+pub mod zfs;
 
 mod error;
 
 pub use dir::DirStorage;
 pub use memory::MemoryStorage;
+pub use select::{Driver, open};
+pub use zfs::ZfsStorage;
