@@ -28,9 +28,19 @@ pub struct Companion<'a> {
 ///
 /// # Errors
 /// When it can't be executed.
-#[allow(clippy::disallowed_types, reason = "this crate is where programs are started")]
+#[allow(
+    clippy::disallowed_types,
+    reason = "this crate is where programs are started"
+)]
 pub fn spawn(companion: Companion<'_>) -> io::Result<Child> {
-    let Companion { program, argv, directory, stdin, stdout, stderr } = companion;
+    let Companion {
+        program,
+        argv,
+        directory,
+        stdin,
+        stdout,
+        stderr,
+    } = companion;
     // Opened anew by the new process, in which it still has this number.
     let path = format!("/proc/self/fd/{}", program.as_raw_fd());
     let mut command = std::process::Command::new(path);

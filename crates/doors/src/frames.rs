@@ -138,8 +138,14 @@ impl Frame {
     /// Reading failed, the stream ended within a frame, or the bytes are no frame.
     pub fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
         let mut head = [0_u8; HEADER];
-        if from.read(&mut head[..1])? == 0 {
-            return Ok(None);
+        loop {
+            match from.read(&mut head[..1]) {
+                Ok(0) => return Ok(None),
+                Ok(_) => break,
+                // `read_exact` goes on by itself.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         from.read_exact(&mut head[1..])?;
         let (kind, length) = parse_header(head).map_err(io::Error::other)?;

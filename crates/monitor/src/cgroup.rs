@@ -17,8 +17,17 @@ use crate::proto::CgroupPlan;
 /// The devices that a container may use, as everywhere: all may be made (`m`), but only these be
 /// read and written: null, zero, full, random, urandom, tty, console, ptmx, pts.
 const DEVICES: [&str; 11] = [
-    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm",
-    "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm",
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
 ];
 
 /// The open groups that a new process is to enter.
@@ -98,7 +107,9 @@ fn ensure(directory: &Path) -> io::Result<()> {
 
 fn restrict_devices(directory: &Path) -> io::Result<()> {
     fs::write(directory.join("devices.deny"), "a")?;
-    let mut allow = File::options().write(true).open(directory.join("devices.allow"))?;
+    let mut allow = File::options()
+        .write(true)
+        .open(directory.join("devices.allow"))?;
     for device in DEVICES {
         match allow.write_all(device.as_bytes()) {
             // Our own parent group may not use the device: then nor may the container.

@@ -64,7 +64,11 @@ pub(crate) fn wait(channel: &OwnedFd) -> Started<Option<OwnedFd>> {
         let flags = RecvFlags::CMSG_CLOEXEC;
         let length = match rustix::net::recvmsg(channel, &mut parts, &mut control, flags) {
             Err(Errno::INTR) => continue,
-            other => other.or_fail(|| "waiting for the new process".to_owned())?.bytes,
+            other => {
+                other
+                    .or_fail(|| "waiting for the new process".to_owned())?
+                    .bytes
+            }
         };
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {

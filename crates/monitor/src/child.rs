@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kleene_doors::host::Network;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Gid, Uid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Gid, Uid};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
 use crate::confine::confine;
@@ -29,9 +29,17 @@ pub(crate) fn run(prepared: Prepared, channel: &OwnedFd) -> ! {
 }
 
 fn become_program(prepared: Prepared, channel: &OwnedFd) -> Started<Infallible> {
-    let Prepared { place, groups, mut filter, process, streams } = prepared;
+    let Prepared {
+        place,
+        groups,
+        mut filter,
+        process,
+        streams,
+    } = prepared;
     begin().or_fail(|| "preparing the process".to_owned())?;
-    groups.enter().or_fail(|| "entering the control group".to_owned())?;
+    groups
+        .enter()
+        .or_fail(|| "entering the control group".to_owned())?;
     let (root, dev) = match &place {
         Inside::New(container) => make(container)?,
         Inside::Running(init) => join(init)?,
@@ -74,8 +82,7 @@ fn make(container: &NewContainer) -> Started<(OwnedFd, OwnedFd)> {
 
 fn loopback() -> std::io::Result<()> {
     let flags = SocketFlags::CLOEXEC;
-    let socket =
-        rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
     sys::loopback_up(&socket)
 }
 
@@ -124,8 +131,15 @@ fn connect(
             let side = terminal.as_fd();
             redirect(side, side, side).or_fail(failed)
         }
-        Streams::Pipes { stdin, stdout, stderr } => {
-            for pipe in [stdin.as_ref(), Some(&stdout), Some(&stderr)].into_iter().flatten() {
+        Streams::Pipes {
+            stdin,
+            stdout,
+            stderr,
+        } => {
+            for pipe in [stdin.as_ref(), Some(&stdout), Some(&stderr)]
+                .into_iter()
+                .flatten()
+            {
                 own(pipe, identity).or_fail(failed)?;
             }
             let stdin = match stdin {

@@ -35,7 +35,14 @@ impl Client {
     pub(crate) fn new(stream: UnixStream, role: Role) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let (waiting, received) = (VecDeque::new(), Vec::new());
-        Ok(Self { stream, role, waiting, received, silent: false, gone: false })
+        Ok(Self {
+            stream,
+            role,
+            waiting,
+            received,
+            silent: false,
+            gone: false,
+        })
     }
 
     /// Sends bytes of whole frames: now as far as they fit, the rest later.
@@ -65,7 +72,9 @@ impl Client {
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Vec<Frame> {
         match (&self.stream).read(buffer) {
             Ok(0) => self.silent = true,
-            Ok(count) => self.received.extend(buffer.get(..count).unwrap_or_default()),
+            Ok(count) => self
+                .received
+                .extend(buffer.get(..count).unwrap_or_default()),
             Err(error)
                 if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Err(_) => self.lose(),
@@ -112,12 +121,16 @@ impl AsFd for Client {
 
 /// Takes the first frame off the received bytes, if it is complete.
 fn next_frame(received: &mut Vec<u8>) -> io::Result<Option<Frame>> {
-    let Some(head) = received.first_chunk::<HEADER>() else { return Ok(None) };
+    let Some(head) = received.first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
     let (kind, length) = parse_header(*head).map_err(io::Error::other)?;
     if length > MAX_CHUNK {
         return Err(io::Error::other("no client sends frames of this size"));
     }
-    let Some(payload) = received.get(HEADER..HEADER + length) else { return Ok(None) };
+    let Some(payload) = received.get(HEADER..HEADER + length) else {
+        return Ok(None);
+    };
     let frame = Frame::decode(kind, payload.to_vec()).map_err(io::Error::other)?;
     drop(received.drain(..HEADER + length));
     if received.is_empty() {
@@ -132,7 +145,11 @@ mod tests {
 
     #[test]
     fn frames_are_put_together_from_pieces() {
-        let wire = [Frame::Stdin(b"abc".to_vec()).encode(), Frame::StdinEnd.encode()].concat();
+        let wire = [
+            Frame::Stdin(b"abc".to_vec()).encode(),
+            Frame::StdinEnd.encode(),
+        ]
+        .concat();
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let mut client = Client::new(theirs, Role::Attach).unwrap();
         let mut frames = Vec::new();

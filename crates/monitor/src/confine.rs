@@ -1,8 +1,8 @@
 //! Takes from the process what it isn't to have, right before it executes its program.
 
 use rustix::fs::Mode;
-use rustix::thread::{CapabilitySet, CapabilitySets};
 use rustix::process::{Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::failure::{OrFail, Started};
 use crate::sys;
@@ -45,9 +45,8 @@ pub(crate) fn confine(
         inheritable: CapabilitySet::empty(),
     };
     rustix::thread::set_capabilities(None, sets).or_fail(failed)?;
-    become_user(identity).or_fail(|| {
-        format!("becoming user {} with group {}", identity.uid, identity.gid)
-    })?;
+    become_user(identity)
+        .or_fail(|| format!("becoming user {} with group {}", identity.uid, identity.gid))?;
     sys::new_session_keyring();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // Changing the user has made the kernel forget this.
@@ -57,7 +56,11 @@ pub(crate) fn confine(
 }
 
 fn become_user(identity: &Identity) -> rustix::io::Result<()> {
-    let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    let groups: Vec<Gid> = identity
+        .groups
+        .iter()
+        .map(|gid| Gid::from_raw(*gid))
+        .collect();
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     rustix::thread::set_thread_groups(&groups)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;

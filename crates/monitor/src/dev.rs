@@ -14,7 +14,11 @@ use crate::mounts::{HARMLESS, attach, copy_of, mount_system, new_mount};
 
 /// Devices by name, major and minor number (`Documentation/admin-guide/devices.txt`).
 const DEVICES: [(&str, u32, u32); 6] = [
-    ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
     ("tty", 5, 0),
 ];
 const LINKS: [(&str, &str); 6] = [
@@ -34,8 +38,7 @@ const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 /// Mounts `/dev` and what belongs in it.
 pub(crate) fn mount(root: BorrowedFd<'_>) -> Started<OwnedFd> {
     let options = [("mode", "755"), ("size", "65536k")];
-    let attributes =
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = mount_system(root, "dev", "tmpfs", &options, attributes)?;
     fill(&dev).or_fail(|| "making the devices in /dev".to_owned())?;
 
@@ -43,7 +46,13 @@ pub(crate) fn mount(root: BorrowedFd<'_>) -> Started<OwnedFd> {
     // Terminals are devices.
     let no_programs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     mount_in(&dev, "pts", "devpts", &pts, no_programs)?;
-    mount_in(&dev, "shm", "tmpfs", &[("mode", "1777"), ("size", "65536k")], HARMLESS)?;
+    mount_in(
+        &dev,
+        "shm",
+        "tmpfs",
+        &[("mode", "1777"), ("size", "65536k")],
+        HARMLESS,
+    )?;
     mount_in(&dev, "mqueue", "mqueue", &[], HARMLESS)?;
     Ok(dev)
 }
@@ -124,7 +133,10 @@ pub(crate) fn new_terminal(
     let master = open_device(dev, "pts/ptmx", PTMX).or_fail(failed)?;
     let kind = rustix::fs::fstatfs(&master).or_fail(failed)?.f_type;
     if u64::try_from(kind) != Ok(DEVPTS_SUPER_MAGIC) {
-        return Err(setup(format!("{} failed: it is not the container's own", failed())));
+        return Err(setup(format!(
+            "{} failed: it is not the container's own",
+            failed()
+        )));
     }
     rustix::pty::unlockpt(&master).or_fail(failed)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
@@ -137,7 +149,12 @@ pub(crate) fn new_terminal(
 
 /// The size as `termios` has it.
 pub(crate) fn window_size(window: WindowSize) -> Winsize {
-    Winsize { ws_row: window.rows, ws_col: window.columns, ws_xpixel: 0, ws_ypixel: 0 }
+    Winsize {
+        ws_row: window.rows,
+        ws_col: window.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
 }
 
 /// Makes the terminal `/dev/console`, too.

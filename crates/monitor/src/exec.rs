@@ -29,20 +29,30 @@ impl Program {
             _ => return Err(not_found("there is no command to execute: name a program")),
         };
         let has = |wanted: &str| process.env.iter().any(|variable| variable.name() == wanted);
-        let mut environment: Vec<String> =
-            process.env.iter().map(|variable| variable.as_str().to_owned()).collect();
+        let mut environment: Vec<String> = process
+            .env
+            .iter()
+            .map(|variable| variable.as_str().to_owned())
+            .collect();
         if !has("HOME") {
             environment.push(format!("HOME={}", identity.home.as_deref().unwrap_or("/")));
         }
         if process.tty && !has("TERM") {
             environment.push("TERM=xterm".to_owned());
         }
-        let path = process.env.iter().rev().find(|variable| variable.name() == "PATH");
+        let path = process
+            .env
+            .iter()
+            .rev()
+            .find(|variable| variable.name() == "PATH");
         let path = path.and_then(|variable| variable.as_str().strip_prefix("PATH="));
         let candidates = if name.contains('/') {
             vec![name.clone()]
         } else {
-            path.unwrap_or(PATH).split(':').map(|directory| join(directory, &name)).collect()
+            path.unwrap_or(PATH)
+                .split(':')
+                .map(|directory| join(directory, &name))
+                .collect()
         };
         Ok(Self {
             candidates: c_strings(&candidates)?,
@@ -56,7 +66,10 @@ impl Program {
     pub(crate) fn execute(&self) -> Started<Infallible> {
         let mut failure = None;
         for candidate in &self.candidates {
-            match (execve(candidate, &self.arguments, &self.environment), failure) {
+            match (
+                execve(candidate, &self.arguments, &self.environment),
+                failure,
+            ) {
                 (Errno::NOENT | Errno::NOTDIR, known) if !is_there(candidate) => failure = known,
                 // As shells do: go on looking, but tell of this one if there is no other.
                 (Errno::ACCESS, None) => failure = Some((candidate, Errno::ACCESS)),
@@ -101,9 +114,7 @@ impl Program {
                  and no script with a '#!' line"
             )),
             Errno::TOOBIG => setup("the arguments and the environment are too long".to_owned()),
-            errno => {
-                not_executable(format!("executable '{path}' can't be executed: {errno}"))
-            }
+            errno => not_executable(format!("executable '{path}' can't be executed: {errno}")),
         }
     }
 }
@@ -134,7 +145,11 @@ fn is_directory(path: &CStr) -> bool {
 /// Only returns when it fails.
 fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
-        texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+        texts
+            .iter()
+            .map(|text| text.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     // SAFETY: all are NUL-terminated strings in null-terminated arrays that live until the call

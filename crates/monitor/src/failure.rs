@@ -16,17 +16,26 @@ const NOT_FOUND: i32 = 127;
 
 /// The set-up failed.
 pub(crate) fn setup(message: impl Into<String>) -> StartFailure {
-    StartFailure { code: SETUP, message: message.into() }
+    StartFailure {
+        code: SETUP,
+        message: message.into(),
+    }
 }
 
 /// The program can't be executed.
 pub(crate) fn not_executable(message: impl Into<String>) -> StartFailure {
-    StartFailure { code: NOT_EXECUTABLE, message: message.into() }
+    StartFailure {
+        code: NOT_EXECUTABLE,
+        message: message.into(),
+    }
 }
 
 /// The program isn't there.
 pub(crate) fn not_found(message: impl Into<String>) -> StartFailure {
-    StartFailure { code: NOT_FOUND, message: message.into() }
+    StartFailure {
+        code: NOT_FOUND,
+        message: message.into(),
+    }
 }
 
 /// An error with everything that caused it, in one line: the chain doesn't cross process borders.

@@ -33,7 +33,13 @@ impl Input {
 
     fn new(to: OwnedFd, is_terminal: bool) -> Self {
         let waiting = VecDeque::new();
-        Self { to, is_terminal, waiting, ending: false, at_line_start: true }
+        Self {
+            to,
+            is_terminal,
+            waiting,
+            ending: false,
+            at_line_start: true,
+        }
     }
 
     /// Takes bytes, and passes on what fits. `false`: nobody reads any more.

@@ -27,7 +27,10 @@ pub(crate) struct Log {
 impl Log {
     /// An empty log, whose file is made with the first output.
     pub(crate) fn new() -> Self {
-        Self { file: None, size: 0 }
+        Self {
+            file: None,
+            size: 0,
+        }
     }
 
     /// Adds a piece of output. A full disk loses pieces, never parts of one, and never stops the
@@ -42,7 +45,9 @@ impl Log {
     }
 
     fn append(&mut self, stream: Stream, data: &[u8]) -> io::Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         let length = u32::try_from(data.len()).map_err(io::Error::other)?;
         let mut record = Vec::with_capacity(data.len() + 13);
@@ -65,7 +70,12 @@ impl Log {
             fs::rename(OUTPUT_LOG, OUTPUT_LOG_OLD)?;
             self.file = None;
         }
-        self.file = Some(File::options().append(true).create_new(true).open(OUTPUT_LOG)?);
+        self.file = Some(
+            File::options()
+                .append(true)
+                .create_new(true)
+                .open(OUTPUT_LOG)?,
+        );
         self.size = 0;
         Ok(())
     }

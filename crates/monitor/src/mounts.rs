@@ -23,8 +23,16 @@ use crate::root::set_tree_attributes;
 
 /// Parts of `/proc` that tell about the host, or act on it, as Docker hides them.
 const MASKED_IN_PROC: [&str; 10] = [
-    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi",
-    "timer_list", "timer_stats",
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
 ];
 /// The same in `/sys`.
 const MASKED_IN_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
@@ -44,7 +52,14 @@ pub(crate) fn enter_root(root: &OwnedFd) -> Started<()> {
     // Nothing that is mounted here may show up on the host.
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).or_fail(failed)?;
-    move_mount(root, c"", CWD, c".", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).or_fail(failed)?;
+    move_mount(
+        root,
+        c"",
+        CWD,
+        c".",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .or_fail(failed)?;
     rustix::process::fchdir(root).or_fail(failed)?;
     // The old root then lies on top of the new one, and is taken off: see pivot_root(2).
     rustix::process::pivot_root(c".", c".").or_fail(failed)?;
@@ -65,11 +80,14 @@ pub(crate) fn populate(root: BorrowedFd<'_>, container: &NewContainer) -> Starte
         make_read_only(proc.as_fd(), name).or_fail(|| format!("protecting /proc/{name}"))?;
     }
     let masks = Masks::new(dev.as_fd())?;
-    for (directory, at, names) in
-        [("/proc", &proc, &MASKED_IN_PROC[..]), ("/sys", &sys, &MASKED_IN_SYS[..])]
-    {
+    for (directory, at, names) in [
+        ("/proc", &proc, &MASKED_IN_PROC[..]),
+        ("/sys", &sys, &MASKED_IN_SYS[..]),
+    ] {
         for name in names {
-            masks.hide(at.as_fd(), name).or_fail(|| format!("hiding {directory}/{name}"))?;
+            masks
+                .hide(at.as_fd(), name)
+                .or_fail(|| format!("hiding {directory}/{name}"))?;
         }
     }
     Ok(dev)
@@ -91,8 +109,7 @@ pub(crate) fn new_mount(
 
 /// Attaches a detached tree to an open target.
 pub(crate) fn attach(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
-    let flags =
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, c"", target, c"", flags)
 }
 
@@ -140,7 +157,10 @@ fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
     let target = target.or_fail(failed)?;
     // Whatever reads `/proc` in the container, now or when it joins, must read the kernel's.
     if is_in_proc(&target).or_fail(failed)? {
-        return Err(setup(format!("{} failed: it lies in /proc, the kernel's own", failed())));
+        return Err(setup(format!(
+            "{} failed: it lies in /proc, the kernel's own",
+            failed()
+        )));
     }
     attach(&bind.tree, target).or_fail(failed)?;
     let seen = open_in_root(root, path, Open::Handle).or_fail(failed)?;
@@ -148,7 +168,10 @@ fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
     if (stat.st_dev, stat.st_ino) == bind.identity {
         Ok(())
     } else {
-        Err(setup(format!("{} failed: the destination was moved meanwhile", failed())))
+        Err(setup(format!(
+            "{} failed: the destination was moved meanwhile",
+            failed()
+        )))
     }
 }
 
@@ -170,7 +193,9 @@ fn open_part(mount: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Option<Own
 }
 
 fn make_read_only(mount: BorrowedFd<'_>, name: &str) -> rustix::io::Result<()> {
-    let Some(part) = open_part(mount, name)? else { return Ok(()) };
+    let Some(part) = open_part(mount, name)? else {
+        return Ok(());
+    };
     let copy = copy_of(&part)?;
     set_tree_attributes(&copy, HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY)?;
     attach(copy, part)
@@ -190,7 +215,9 @@ impl Masks {
     }
 
     fn hide(&self, mount: BorrowedFd<'_>, name: &str) -> rustix::io::Result<()> {
-        let Some(part) = open_part(mount, name)? else { return Ok(()) };
+        let Some(part) = open_part(mount, name)? else {
+            return Ok(());
+        };
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&part)?.st_mode);
         let cover = if kind == FileType::Directory {
             let read_only = HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY;

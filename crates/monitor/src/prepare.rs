@@ -62,7 +62,11 @@ pub(crate) enum Streams {
     /// A new terminal of the container's.
     Terminal(Option<WindowSize>),
     /// Pipes; no standard input means the container's `/dev/null`.
-    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes {
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
 }
 
 /// The monitor's ends of the pipes.
@@ -75,7 +79,13 @@ pub(crate) struct Pipes {
 
 /// Opens everything.
 pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
-    let StartMessage { request, seccomp, cgroups, join, .. } = message;
+    let StartMessage {
+        request,
+        seccomp,
+        cgroups,
+        join,
+        ..
+    } = message;
     let filter = read_filter(&seccomp)
         .or_fail(|| format!("reading the system call filter {}", seccomp.display()))?;
     let (place, groups) = match (request.place, join) {
@@ -87,19 +97,41 @@ pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
             (Inside::Running(open_init(init)?), Groups::open(&cgroups)?)
         }
         (Place::Running { init }, None) => {
-            return Err(setup(format!("the container of instance {init} is not running")));
+            return Err(setup(format!(
+                "the container of instance {init} is not running"
+            )));
         }
     };
     let (streams, pipes) = streams(&request.process)?;
     let process = request.process;
-    Ok((Prepared { place, groups, filter, process, streams }, pipes))
+    Ok((
+        Prepared {
+            place,
+            groups,
+            filter,
+            process,
+            streams,
+        },
+        pipes,
+    ))
 }
 
 fn new_container(setup: ContainerSetup) -> Started<NewContainer> {
     let root = open_root(&setup.root).or_fail(|| "opening the container's root".to_owned())?;
-    let binds = setup.mounts.iter().map(open_source).collect::<Started<Vec<Bind>>>()?;
-    let ContainerSetup { hostname, network, .. } = setup;
-    Ok(NewContainer { hostname, root, binds, network })
+    let binds = setup
+        .mounts
+        .iter()
+        .map(open_source)
+        .collect::<Started<Vec<Bind>>>()?;
+    let ContainerSetup {
+        hostname, network, ..
+    } = setup;
+    Ok(NewContainer {
+        hostname,
+        root,
+        binds,
+        network,
+    })
 }
 
 /// Opens a mount's source as a detached, private, recursive copy of what is mounted there. Devices
@@ -141,12 +173,24 @@ fn open_source(mount: &Mount) -> Started<Bind> {
 
 /// Opens the container's first process, which must be the one that was recorded.
 fn open_init(init: InitProcess) -> Started<OwnedFd> {
-    let gone = || setup(format!("the container's first process {} is not running", init.pid));
-    let pid = i32::try_from(init.pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+    let gone = || {
+        setup(format!(
+            "the container's first process {} is not running",
+            init.pid
+        ))
+    };
+    let pid = i32::try_from(init.pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(gone)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
     // The descriptor was opened before, so from here on the id can't come to mean another one.
     let started = start_time(init.pid).or_fail(|| "looking at the container".to_owned())?;
-    if started == Some(init.start_time) { Ok(pidfd) } else { Err(gone()) }
+    if started == Some(init.start_time) {
+        Ok(pidfd)
+    } else {
+        Err(gone())
+    }
 }
 
 fn read_filter(path: &std::path::Path) -> std::io::Result<Vec<libc::sock_filter>> {
@@ -154,7 +198,9 @@ fn read_filter(path: &std::path::Path) -> std::io::Result<Vec<libc::sock_filter>
     File::open(path)?.read_to_end(&mut bytes)?;
     let (instructions, rest) = bytes.as_chunks::<8>();
     if instructions.is_empty() || !rest.is_empty() {
-        return Err(std::io::Error::other("it is no compiled filter: remove it and try again"));
+        return Err(std::io::Error::other(
+            "it is no compiled filter: remove it and try again",
+        ));
     }
     Ok(instructions.iter().map(instruction).collect())
 }
@@ -184,11 +230,23 @@ fn streams(process: &Process) -> Started<(Streams, Pipes)> {
             (Some(read), Some(write))
         }
     };
-    for end in [Some(&stdout_read), Some(&stderr_read), stdin_write.as_ref()].into_iter().flatten()
+    for end in [Some(&stdout_read), Some(&stderr_read), stdin_write.as_ref()]
+        .into_iter()
+        .flatten()
     {
         rustix::io::ioctl_fionbio(end.as_fd(), true).or_fail(|| "making a pipe".to_owned())?;
     }
-    let pipes =
-        Pipes { stdin: stdin_write, stdout: Some(stdout_read), stderr: Some(stderr_read) };
-    Ok((Streams::Pipes { stdin, stdout, stderr }, pipes))
+    let pipes = Pipes {
+        stdin: stdin_write,
+        stdout: Some(stdout_read),
+        stderr: Some(stderr_read),
+    };
+    Ok((
+        Streams::Pipes {
+            stdin,
+            stdout,
+            stderr,
+        },
+        pipes,
+    ))
 }

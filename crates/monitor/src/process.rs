@@ -59,7 +59,11 @@ fn monitor() -> io::Result<()> {
         Ok(started) => {
             Frame::Started(started.status.pid).write(&mut control)?;
             sys::trim_memory();
-            let Running { streams, listener, status } = started;
+            let Running {
+                streams,
+                listener,
+                status,
+            } = started;
             let mut relay = Relay::new(streams, listener, control, attached)?;
             relay.run(status)
         }
@@ -128,13 +132,25 @@ fn start(message: StartMessage) -> Started<Running> {
         let start_time = start_time(pid)
             .or_fail(|| "looking at the new process".to_owned())?
             .unwrap_or_default();
-        let status = Status { container, pid, start_time, boot_id, exit: None };
+        let status = Status {
+            container,
+            pid,
+            start_time,
+            boot_id,
+            exit: None,
+        };
         // While the process is still at work: a failed start's directory is removed anyway.
-        status.write(Path::new("")).or_fail(|| "recording the new process".to_owned())?;
+        status
+            .write(Path::new(""))
+            .or_fail(|| "recording the new process".to_owned())?;
         let terminal = channel::wait(&ours)?;
         let streams = streams(pidfd.try_clone(), terminal, pipes)
             .or_fail(|| "relaying the standard streams".to_owned())?;
-        Ok(Running { streams, listener, status })
+        Ok(Running {
+            streams,
+            listener,
+            status,
+        })
     };
     begun().inspect_err(|_| end(&pidfd))
 }
@@ -174,9 +190,19 @@ fn streams(
     let process = process?;
     let Some(terminal) = terminal else {
         let input = pipes.stdin.map(Input::pipe);
-        return Ok(Streams { process, input, stdout: pipes.stdout, stderr: pipes.stderr });
+        return Ok(Streams {
+            process,
+            input,
+            stdout: pipes.stdout,
+            stderr: pipes.stderr,
+        });
     };
     rustix::io::ioctl_fionbio(&terminal, true)?;
     let input = Some(Input::terminal(terminal.try_clone()?));
-    Ok(Streams { process, input, stdout: Some(terminal), stderr: None })
+    Ok(Streams {
+        process,
+        input,
+        stdout: Some(terminal),
+        stderr: None,
+    })
 }

@@ -34,7 +34,10 @@ const CHUNK: usize = 32 << 10;
 /// process left behind in the container may hold the pipe open, and write without end.
 const LEFT_OVER: usize = 2 << 20;
 /// How long a client may read nothing once the process has ended.
-const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
 /// Connections at once; more wait in the socket's queue.
 const CLIENTS: usize = 256;
 
@@ -90,8 +93,14 @@ impl Relay {
             clients.push(Client::new(attached, Role::Attach)?);
         }
         let outputs = [
-            Output { stream: Stream::Stdout, from: streams.stdout },
-            Output { stream: Stream::Stderr, from: streams.stderr },
+            Output {
+                stream: Stream::Stdout,
+                from: streams.stdout,
+            },
+            Output {
+                stream: Stream::Stderr,
+                from: streams.stderr,
+            },
         ];
         Ok(Self {
             process: streams.process,
@@ -144,7 +153,10 @@ impl Relay {
         let full = self.input.as_ref().is_some_and(Input::is_full);
         let mut polled = vec![(PollFd::new(&self.process, PollFlags::IN), Event::Ended)];
         if self.clients.len() < CLIENTS {
-            polled.push((PollFd::new(&self.listener, PollFlags::IN), Event::Connection));
+            polled.push((
+                PollFd::new(&self.listener, PollFlags::IN),
+                Event::Connection,
+            ));
         }
         if let Some(input) = self.input.as_ref().filter(|input| input.is_waiting()) {
             polled.push((PollFd::new(input, PollFlags::OUT), Event::Input));
@@ -170,7 +182,11 @@ impl Relay {
                 return Err(errno.into());
             }
         }
-        let ready = fds.iter().map(PollFd::revents).zip(events).filter(|(now, _)| !now.is_empty());
+        let ready = fds
+            .iter()
+            .map(PollFd::revents)
+            .zip(events)
+            .filter(|(now, _)| !now.is_empty());
         Ok(ready
             .map(|(now, event)| match event {
                 Event::Client(index, _) => Event::Client(index, now),
@@ -181,8 +197,12 @@ impl Relay {
 
     /// Takes one piece of output. `false`: there is none now.
     fn read_output(&mut self, index: usize) -> bool {
-        let Some(output) = self.outputs.get_mut(index) else { return false };
-        let Some(from) = &output.from else { return false };
+        let Some(output) = self.outputs.get_mut(index) else {
+            return false;
+        };
+        let Some(from) = &output.from else {
+            return false;
+        };
         let count = match rustix::io::read(from, &mut *self.buffer) {
             Ok(count @ 1..) => count,
             Err(Errno::AGAIN | Errno::INTR) => return false,
@@ -194,7 +214,10 @@ impl Relay {
         };
         let data = self.buffer.get(..count).unwrap_or_default();
         self.log.write(output.stream, data);
-        let attached = self.clients.iter_mut().filter(|client| client.role == Role::Attach);
+        let attached = self
+            .clients
+            .iter_mut()
+            .filter(|client| client.role == Role::Attach);
         let mut encoded = None;
         for client in attached {
             let bytes = encoded.get_or_insert_with(|| {
@@ -228,7 +251,9 @@ impl Relay {
     }
 
     fn serve(&mut self, index: usize, flags: PollFlags) {
-        let Some(client) = self.clients.get_mut(index) else { return };
+        let Some(client) = self.clients.get_mut(index) else {
+            return;
+        };
         if flags.contains(PollFlags::OUT) {
             client.flush();
         }
@@ -286,7 +311,10 @@ impl Relay {
     fn exit_status(&self) -> io::Result<Option<ExitStatus>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let status = waitid(WaitId::PidFd(self.process.as_fd()), options)?;
-        Ok(status.map(|status| ExitStatus { code: code(&status), finished: Timestamp::now() }))
+        Ok(status.map(|status| ExitStatus {
+            code: code(&status),
+            finished: Timestamp::now(),
+        }))
     }
 
     /// Reads what the process has left behind.
@@ -312,12 +340,16 @@ impl Relay {
             client.send(&exited);
         }
         loop {
-            self.clients.retain(|client| !client.is_gone() && client.waiting() > 0);
+            self.clients
+                .retain(|client| !client.is_gone() && client.waiting() > 0);
             if self.clients.is_empty() {
                 return;
             }
-            let mut fds: Vec<PollFd<'_>> =
-                self.clients.iter().map(|c| PollFd::new(c, PollFlags::OUT)).collect();
+            let mut fds: Vec<PollFd<'_>> = self
+                .clients
+                .iter()
+                .map(|c| PollFd::new(c, PollFlags::OUT))
+                .collect();
             match poll(&mut fds, Some(&PATIENCE)) {
                 Err(Errno::INTR) => {}
                 Ok(1..) => self.clients.iter_mut().for_each(Client::flush),

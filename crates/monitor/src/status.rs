@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn start_times_are_found_behind_odd_names() {
         let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(parse_stat(&format!("7 (a) (b)) {fields}")), Some(Some(4711)));
+        assert_eq!(
+            parse_stat(&format!("7 (a) (b)) {fields}")),
+            Some(Some(4711))
+        );
         let zombie = fields.replace('S', "Z");
         assert_eq!(parse_stat(&format!("7 (sh) {zombie}")), Some(None));
         assert_eq!(parse_stat("7 (sh) S 1"), None);

@@ -25,7 +25,11 @@ pub(crate) enum Cloned {
 }
 
 fn check(result: c_long) -> io::Result<c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// `clone3(2)` as a fork into new namespaces (`CLONE_NEW*` in `flags`) and a control group of
@@ -51,14 +55,21 @@ pub(crate) unsafe fn clone3(flags: c_int, cgroup: Option<BorrowedFd<'_>>) -> io:
     // SAFETY: no stack is given, so the child goes on with a copy of this one; the arguments and
     // `pidfd` outlive the call. The caller vouches for the single thread.
     let pid = check(unsafe {
-        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const arguments,
+            size_of::<libc::clone_args>(),
+        )
     })?;
     if pid == 0 {
         return Ok(Cloned::Child);
     }
     // SAFETY: the kernel has stored a new descriptor that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Cloned::Parent { pid: u32::try_from(pid).unwrap_or(0), pidfd })
+    Ok(Cloned::Parent {
+        pid: u32::try_from(pid).unwrap_or(0),
+        pidfd,
+    })
 }
 
 /// Sends a signal by its number, unlike rustix also a real-time one.
@@ -76,7 +87,9 @@ pub fn pidfd_send_signal(process: impl AsFd, signal: c_int) -> io::Result<()> {
 fn prctl(option: c_int, a: c_ulong, b: c_ulong) -> io::Result<()> {
     let zero: c_ulong = 0;
     // SAFETY: only options that take plain integers are used in this module.
-    check(c_long::from(unsafe { libc::prctl(option, a, b, zero, zero) }))?;
+    check(c_long::from(unsafe {
+        libc::prctl(option, a, b, zero, zero)
+    }))?;
     Ok(())
 }
 
@@ -112,7 +125,11 @@ pub(crate) fn limit_capabilities(keep: u64) -> io::Result<()> {
             other => other?,
         }
     }
-    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, 0)
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong,
+        0,
+    )
 }
 
 /// Loads a system call filter.
@@ -146,7 +163,11 @@ pub(crate) fn set_seccomp_filter(filter: &mut [libc::sock_filter]) -> io::Result
 /// # Safety
 /// When closing now, nothing in the process may own one of them.
 pub(crate) unsafe fn close_range(first: c_uint, on_exec: bool) -> io::Result<()> {
-    let flags = if on_exec { libc::CLOSE_RANGE_CLOEXEC } else { 0 };
+    let flags = if on_exec {
+        libc::CLOSE_RANGE_CLOEXEC
+    } else {
+        0
+    };
     // SAFETY: only integers are passed; the caller vouches for the descriptors.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, flags) })?;
     Ok(())
@@ -171,7 +192,13 @@ pub(crate) fn reset_signals() -> io::Result<()> {
         // SAFETY: the new action is at least as large as the kernel's structure and only read, the
         // old one isn't asked for. It fails for SIGKILL and SIGSTOP, which have no other.
         unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>())
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                none,
+                size_of::<u64>(),
+            )
         };
     }
     // SAFETY: an all-zero set is initialised by sigemptyset; the old set isn't asked for.
@@ -206,9 +233,17 @@ pub(crate) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
     let socket = socket.as_fd().as_raw_fd();
     // SAFETY: both calls take a pointer to an ifreq that outlives them; the first fills the flags.
     unsafe {
-        check(c_long::from(libc::ioctl(socket, libc::SIOCGIFFLAGS, &raw mut request)))?;
+        check(c_long::from(libc::ioctl(
+            socket,
+            libc::SIOCGIFFLAGS,
+            &raw mut request,
+        )))?;
         request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
-        check(c_long::from(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request)))?;
+        check(c_long::from(libc::ioctl(
+            socket,
+            libc::SIOCSIFFLAGS,
+            &raw const request,
+        )))?;
     }
     Ok(())
 }

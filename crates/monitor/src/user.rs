@@ -55,7 +55,9 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, user: &str) -> Started<Identity> {
         }
         _ => {
             let name = find_user(&passwd, name).map(|entry| entry.name);
-            identity.groups = name.map(|name| memberships(&groups, name)).unwrap_or_default();
+            identity.groups = name
+                .map(|name| memberships(&groups, name))
+                .unwrap_or_default();
         }
     }
     Ok(identity)
@@ -72,15 +74,24 @@ impl Database {
         let read = || {
             let failed = |source| {
                 let path = path.into();
-                TreeError::Io { step: kleene_tree::Step::Reading, path, source }
+                TreeError::Io {
+                    step: kleene_tree::Step::Reading,
+                    path,
+                    source,
+                }
             };
             let file = open_in_root(root, Path::new(path), Open::File)?;
             // Reading can have effects there: what is read of `/proc/kmsg` is gone for the host.
             if is_in_proc(&file).map_err(|errno| failed(errno.into()))? {
-                return Err(failed(io::Error::other("it lies in /proc, the kernel's own")));
+                return Err(failed(io::Error::other(
+                    "it lies in /proc, the kernel's own",
+                )));
             }
             let mut text = Vec::new();
-            File::from(file).take(LARGEST).read_to_end(&mut text).map_err(failed)?;
+            File::from(file)
+                .take(LARGEST)
+                .read_to_end(&mut text)
+                .map_err(failed)?;
             Ok(String::from_utf8_lossy(&text).into_owned())
         };
         Self { path, text: read() }
@@ -113,7 +124,10 @@ fn unknown(what: &str, name: &str, database: &Database) -> StartFailure {
 /// The largest number means "unchanged" to the kernel.
 fn number(text: &str) -> Option<u32> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| text.parse().ok()).flatten().filter(|number| *number != u32::MAX)
+    plain
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|number| *number != u32::MAX)
 }
 
 struct User<'d> {
@@ -127,7 +141,12 @@ fn find_user<'d>(passwd: &'d Database, wanted: &str) -> Option<User<'d>> {
         [name, _, uid, gid, _, home, ..] => {
             let (uid, gid) = (number(uid)?, number(gid)?);
             let home = (!home.is_empty()).then(|| home.to_owned());
-            let identity = Identity { uid, gid, groups: Vec::new(), home };
+            let identity = Identity {
+                uid,
+                gid,
+                groups: Vec::new(),
+                home,
+            };
             (name == wanted || number(wanted) == Some(uid)).then_some(User { name, identity })
         }
         _ => None,
@@ -174,19 +193,36 @@ mod tests {
                 "root:x:0:0:root:/root:/bin/sh\n\nbroken\nwww:x:80:81::/srv:/bin/false\n\
                  # comment:x:1\n4711:x:5:6::/five:/bin/sh\n",
             ),
-            ("group", "root:x:0:\nwww:x:81:\nlogs:x:90:nobody,www\ntape:x:91:www2\nx:x:92:www\n"),
+            (
+                "group",
+                "root:x:0:\nwww:x:81:\nlogs:x:90:nobody,www\ntape:x:91:www2\nx:x:92:www\n",
+            ),
         ])
     }
 
     #[test]
     fn names_and_numbers() {
         let root = usual();
-        let www = Identity { uid: 80, gid: 81, groups: vec![90, 92], home: Some("/srv".into()) };
+        let www = Identity {
+            uid: 80,
+            gid: 81,
+            groups: vec![90, 92],
+            home: Some("/srv".into()),
+        };
         assert_eq!(resolve_in(&root, "www").unwrap(), www);
         assert_eq!(resolve_in(&root, "80").unwrap(), www);
         let home = Some("/root".to_owned());
-        assert_eq!(resolve_in(&root, "").unwrap(), Identity { home, ..Identity::default() });
-        let unlisted = Identity { uid: 12345, ..Identity::default() };
+        assert_eq!(
+            resolve_in(&root, "").unwrap(),
+            Identity {
+                home,
+                ..Identity::default()
+            }
+        );
+        let unlisted = Identity {
+            uid: 12345,
+            ..Identity::default()
+        };
         assert_eq!(resolve_in(&root, "12345").unwrap(), unlisted);
         assert_eq!(resolve_in(&root, "4711").unwrap().uid, 5);
     }
@@ -194,7 +230,12 @@ mod tests {
     #[test]
     fn groups_by_name_and_number() {
         let root = usual();
-        let logs = Identity { uid: 80, gid: 90, groups: vec![], home: Some("/srv".into()) };
+        let logs = Identity {
+            uid: 80,
+            gid: 90,
+            groups: vec![],
+            home: Some("/srv".into()),
+        };
         assert_eq!(resolve_in(&root, "www:logs").unwrap(), logs);
         assert_eq!(resolve_in(&root, "80:90").unwrap(), logs);
         assert_eq!(resolve_in(&root, "7:8").unwrap().gid, 8);
@@ -206,7 +247,11 @@ mod tests {
     fn unknown_names_say_where_they_were_looked_for() {
         let failure = resolve_in(&usual(), "nobody").unwrap_err();
         assert_eq!(failure.code, 125);
-        assert!(failure.message.starts_with("user 'nobody' is unknown: /etc/passwd in the container"));
+        assert!(
+            failure
+                .message
+                .starts_with("user 'nobody' is unknown: /etc/passwd in the container")
+        );
         assert!(resolve_in(&usual(), "4294967295").is_err());
         assert!(resolve_in(&usual(), "-1").is_err());
         let failure = resolve_in(&etc(&[]), "www").unwrap_err();

@@ -1,5 +1,13 @@
 //! Containers: what is in them, what isn't, and that nothing of them stays on the host.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests may panic, their helpers included"
+)]
+
 mod common;
 
 use std::fs;
@@ -19,8 +27,14 @@ fn a_container_is_a_world_of_its_own() {
     assert!(seen.starts_with("tester\n"), "{seen}");
     assert!(seen.contains("1 sh"), "{seen}");
     assert!(!seen.contains("kleene"), "{seen}");
-    for device in ["console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm"] {
-        assert_eq!(seen.contains(&format!("{device}\n")), device != "console", "{device}: {seen}");
+    for device in [
+        "console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm",
+    ] {
+        assert_eq!(
+            seen.contains(&format!("{device}\n")),
+            device != "console",
+            "{device}: {seen}"
+        );
     }
     let upper = world.tmp.path().join(format!("{}/upper/new", container.id));
     assert_eq!(fs::read_to_string(upper).unwrap(), "to\n");
@@ -31,8 +45,13 @@ fn a_container_is_a_world_of_its_own() {
 fn a_root_may_be_a_plain_directory() {
     let world = World::new();
     let mut container = world.container();
-    container.setup.root = Root::Directory { path: world.image.clone() };
-    assert_eq!(container.run(&["sh", "-c", "echo x > /made; pwd"]).ok(), "/\n");
+    container.setup.root = Root::Directory {
+        path: world.image.clone(),
+    };
+    assert_eq!(
+        container.run(&["sh", "-c", "echo x > /made; pwd"]).ok(),
+        "/\n"
+    );
     assert_eq!(fs::read_to_string(world.image.join("made")).unwrap(), "x\n");
 }
 
@@ -43,8 +62,14 @@ fn privileges_are_the_usual_few() {
     let init = container.idle();
     let script = "grep -E 'Cap|Seccomp:|NoNewPrivs' /proc/self/status";
     let seen = init.exec(script).ok();
-    let devices = Path::new("/sys/fs/cgroup/devices/kleene").join(container.id.as_str()).exists();
-    let capabilities = if devices { "00000000a80425fb" } else { "00000000a00425fb" };
+    let devices = Path::new("/sys/fs/cgroup/devices/kleene")
+        .join(container.id.as_str())
+        .exists();
+    let capabilities = if devices {
+        "00000000a80425fb"
+    } else {
+        "00000000a00425fb"
+    };
     for line in [
         "CapInh:\t0000000000000000".to_owned(),
         format!("CapPrm:\t{capabilities}"),
@@ -134,7 +159,10 @@ fn mounts_show_their_sources() {
         .mount(&data, "/etc/covered", true);
     let script = "cat /srv/deep/data/file /srv/note /etc/covered/file; echo new > /srv/deep/data/new
         for f in /srv/note /etc/covered/x; do (echo x > $f) 2>/dev/null && echo wrote $f; done; true";
-    assert_eq!(container.run(&["sh", "-c", script]).ok(), "from the host\n".repeat(3));
+    assert_eq!(
+        container.run(&["sh", "-c", script]).ok(),
+        "from the host\n".repeat(3)
+    );
     assert_eq!(fs::read_to_string(data.join("new")).unwrap(), "new\n");
     assert_eq!(mounted_beneath(world.tmp.path()), Vec::<String>::new());
 }
@@ -148,17 +176,23 @@ fn read_only_mounts_are_so_recursively() {
     fs::create_dir_all(&inner).unwrap();
     mount("none", &inner, "tmpfs", MountFlags::empty(), c"size=64k").unwrap();
     fs::write(inner.join("file"), "inner\n").unwrap();
-    let seen = world
-        .container()
-        .mount(&data, "/data", true)
-        .run(&["sh", "-c", "cat /data/inner/file; echo x > /data/inner/new; echo x > /data/new"]);
-    let writable = world
-        .container()
-        .mount(&data, "/data", false)
-        .run(&["sh", "-c", "echo x > /data/inner/new"]);
+    let seen = world.container().mount(&data, "/data", true).run(&[
+        "sh",
+        "-c",
+        "cat /data/inner/file; echo x > /data/inner/new; echo x > /data/new",
+    ]);
+    let writable = world.container().mount(&data, "/data", false).run(&[
+        "sh",
+        "-c",
+        "echo x > /data/inner/new",
+    ]);
     unmount(&inner, UnmountFlags::DETACH).unwrap();
     assert_eq!(seen.stdout(), "inner\n");
-    assert_eq!(seen.stderr().matches("Read-only file system").count(), 2, "{seen:?}");
+    assert_eq!(
+        seen.stderr().matches("Read-only file system").count(),
+        2,
+        "{seen:?}"
+    );
     assert_eq!(writable.code, Some(0));
 }
 
@@ -171,11 +205,19 @@ fn destinations_stay_in_the_container() {
     fs::create_dir(&data).unwrap();
     fs::write(data.join("here"), "").unwrap();
     symlink(&outside, world.image.join("app")).unwrap();
-    symlink("../../../../../..".to_owned() + outside.to_str().unwrap(), world.image.join("up"))
-        .unwrap();
-    let container = world.container().mount(&data, "/app/one", false).mount(&data, "/up/two", true);
+    symlink(
+        "../../../../../..".to_owned() + outside.to_str().unwrap(),
+        world.image.join("up"),
+    )
+    .unwrap();
+    let container = world
+        .container()
+        .mount(&data, "/app/one", false)
+        .mount(&data, "/up/two", true);
     let shown = outside.display();
-    let seen = container.run(&["sh", "-c", &format!("ls {shown}/one {shown}/two /app/one")]).ok();
+    let seen = container
+        .run(&["sh", "-c", &format!("ls {shown}/one {shown}/two /app/one")])
+        .ok();
     assert_eq!(seen.matches("here").count(), 3, "{seen}");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
@@ -186,15 +228,27 @@ fn a_mount_that_fails_fails_the_start() {
     let missing = world.container().mount("/no/such/source", "/data", false);
     let failure = missing.refused(process(&["true"]));
     assert_eq!(failure.code, 125);
-    assert!(failure.message.contains("mounting /no/such/source on /data"), "{failure}");
+    assert!(
+        failure
+            .message
+            .contains("mounting /no/such/source on /data"),
+        "{failure}"
+    );
 
-    let file = world.container().mount(world.tmp.path(), "/etc/passwd", false);
+    let file = world
+        .container()
+        .mount(world.tmp.path(), "/etc/passwd", false);
     let failure = file.refused(process(&["true"]));
     assert!(failure.message.contains("on /etc/passwd"), "{failure}");
 
     let device = world.container().mount("/dev/null", "/data", false);
     let failure = device.refused(process(&["true"]));
-    assert!(failure.message.contains("neither a directory nor a regular file"), "{failure}");
+    assert!(
+        failure
+            .message
+            .contains("neither a directory nor a regular file"),
+        "{failure}"
+    );
     assert_eq!(mounted_beneath(world.tmp.path()), Vec::<String>::new());
 }
 
@@ -212,10 +266,17 @@ fn a_disabled_network_has_nothing_but_loopback() {
     let world = World::new();
     let mut container = world.container();
     container.setup.network = Network::Disabled;
-    let seen = container.run(&["sh", "-c", "ls /sys/class/net; ip -o addr; ping -c1 127.0.0.1"]);
+    let seen = container.run(&[
+        "sh",
+        "-c",
+        "ls /sys/class/net; ip -o addr; ping -c1 127.0.0.1",
+    ]);
     let seen = seen.ok();
     assert!(seen.starts_with("lo\n"), "{seen}");
-    assert!(seen.contains("127.0.0.1/8") && seen.contains("1 packets received"), "{seen}");
+    assert!(
+        seen.contains("127.0.0.1/8") && seen.contains("1 packets received"),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -249,7 +310,9 @@ fn stopping_asks_first_those_that_can_hear() {
     world.host.terminate(&container.id, &deaf.exec).unwrap();
     let exec = deaf.exec.clone();
     assert_eq!(deaf.finish().code, Some(137));
-    assert!(matches!(world.host.probe(&exec).unwrap(), Probe::Exited(status) if status.code == 137));
+    assert!(
+        matches!(world.host.probe(&exec).unwrap(), Probe::Exited(status) if status.code == 137)
+    );
     world.host.clean(&container.id).unwrap();
     assert!(world.host.terminate(&container.id, &exec).is_err());
 }

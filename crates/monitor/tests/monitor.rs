@@ -1,5 +1,13 @@
 //! Monitors: they live without a daemon, serve several clients, and are small.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests may panic, their helpers included"
+)]
+
 mod common;
 
 use std::fs;
@@ -15,7 +23,14 @@ use kleene_types::ExecId;
 /// The monitor of a process: its parent.
 fn monitor_of(pid: u32) -> u32 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
+    stat.rsplit_once(") ")
+        .unwrap()
+        .1
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 /// Waits until a process has ended, reaped or not.
@@ -29,30 +44,40 @@ fn await_end(pid: u32) {
 
 #[test]
 fn containers_outlive_the_daemon() {
-    let world = World::new();
+    let mut world = World::new();
     let (exec, id) = {
         let container = world.container();
-        let script = "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 1000 & wait; done";
+        let script =
+            "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 1000 & wait; done";
         let mut running = container.start(process(&["sh", "-c", script])).unwrap();
         assert_eq!(running.read_line(), "ready");
         (running.exec.clone(), container.id.clone())
     };
     // Both of the daemon's connections are closed now; a new daemon comes.
-    let world = world.restarted();
-    let Probe::Running { mut watch, .. } = world.host.probe(&exec).unwrap() else { panic!() };
+    world.restart();
+    let Probe::Running { mut watch, .. } = world.host.probe(&exec).unwrap() else {
+        panic!()
+    };
     let mut attached = world.host.attach(&exec).unwrap();
     // It is known to be attached once it is answered to; a second one shows that.
-    let Probe::Running { pid, .. } = world.host.probe(&exec).unwrap() else { panic!() };
+    let Probe::Running { pid, .. } = world.host.probe(&exec).unwrap() else {
+        panic!()
+    };
     let monitor = monitor_of(pid);
     world.host.terminate(&id, &exec).unwrap();
     let first = Frame::read(&mut attached).unwrap();
     assert_eq!(first, Some(Frame::Stdout(b"bye\n".to_vec())));
     for stream in [&mut attached, &mut watch] {
-        let Some(Frame::Exited(status)) = Frame::read(stream).unwrap() else { panic!() };
+        let Some(Frame::Exited(status)) = Frame::read(stream).unwrap() else {
+            panic!()
+        };
         assert_eq!(status.code, 5);
     }
     assert!(matches!(world.host.probe(&exec).unwrap(), Probe::Exited(status) if status.code == 5));
-    assert!(matches!(world.host.attach(&exec), Err(HostError::NotRunning(_))));
+    assert!(matches!(
+        world.host.attach(&exec),
+        Err(HostError::NotRunning(_))
+    ));
     await_end(monitor);
     world.host.forget(&exec).unwrap();
     assert!(matches!(world.host.probe(&exec).unwrap(), Probe::Lost));
@@ -87,27 +112,47 @@ fn a_killed_monitor_takes_its_container_along() {
 fn several_clients_see_the_same() {
     let world = World::new();
     let container = world.container();
-    let reading = Process { stdin: Stdin::Stream, ..process(&["sh", "-c", "read x; echo $x; exit 9"]) };
+    let reading = Process {
+        stdin: Stdin::Stream,
+        ..process(&["sh", "-c", "read x; echo $x; exit 9"])
+    };
     let mut running = container.start(reading).unwrap();
-    let mut others: Vec<_> = (0..5).map(|_| world.host.attach(&running.exec).unwrap()).collect();
+    let mut others: Vec<_> = (0..5)
+        .map(|_| world.host.attach(&running.exec).unwrap())
+        .collect();
     let mut vanishing = world.host.attach(&running.exec).unwrap();
-    vanishing.write_all(&Frame::Stdin(vec![b'l'; 3]).encode()[..4]).unwrap();
+    vanishing
+        .write_all(&Frame::Stdin(vec![b'l'; 3]).encode()[..4])
+        .unwrap();
     drop(vanishing);
     let mut nonsense = world.host.attach(&running.exec).unwrap();
     nonsense.write_all(b"\xff\xff\xff\xff\xff\xff").unwrap();
     // Answered after all of those were accepted.
-    assert!(matches!(world.host.probe(&running.exec).unwrap(), Probe::Running { .. }));
-    others[0].write_all(&Frame::Stdin(b"hel".to_vec()).encode()).unwrap();
+    assert!(matches!(
+        world.host.probe(&running.exec).unwrap(),
+        Probe::Running { .. }
+    ));
+    others[0]
+        .write_all(&Frame::Stdin(b"hel".to_vec()).encode())
+        .unwrap();
     Frame::Watch.write(&mut others[0]).unwrap();
     running.type_in("");
-    others[0].write_all(&Frame::Stdin(b"lo\n".to_vec()).encode()).unwrap();
+    others[0]
+        .write_all(&Frame::Stdin(b"lo\n".to_vec()).encode())
+        .unwrap();
     for other in &mut others {
-        assert_eq!(Frame::read(other).unwrap(), Some(Frame::Stdout(b"hello\n".to_vec())));
+        assert_eq!(
+            Frame::read(other).unwrap(),
+            Some(Frame::Stdout(b"hello\n".to_vec()))
+        );
         assert!(matches!(Frame::read(other).unwrap(), Some(Frame::Exited(s)) if s.code == 9));
         assert_eq!(Frame::read(other).unwrap(), None);
     }
     let outcome = running.finish();
-    assert_eq!((outcome.stdout(), outcome.code), ("hello\n".into(), Some(9)));
+    assert_eq!(
+        (outcome.stdout(), outcome.code),
+        ("hello\n".into(), Some(9))
+    );
 }
 
 #[test]
@@ -117,28 +162,53 @@ fn a_slow_client_slows_the_process_and_loses_nothing() {
     let script = "dd if=/dev/zero bs=64k count=160 2>/dev/null; echo written >&2; sleep 1000";
     let running = container.start(process(&["sh", "-c", script])).unwrap();
     let monitor = monitor_of(running.pid);
+    // The program's own memory is that of all monitors of a daemon.
+    let other = world.container();
+    let other = other.idle();
     // Nobody reads: the process must come to a stand with the monitor's queue full.
     let deadline = Instant::now() + PATIENCE;
     while private_memory(monitor) < 1 << 20 {
         assert!(Instant::now() < deadline, "the queue doesn't fill");
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(matches!(world.host.probe(&running.exec).unwrap(), Probe::Running { .. }));
-    assert!(private_memory(monitor) < 4 << 20, "{}", private_memory(monitor));
+    assert!(matches!(
+        world.host.probe(&running.exec).unwrap(),
+        Probe::Running { .. }
+    ));
+    assert!(
+        private_memory(monitor) < 4 << 20,
+        "{}",
+        private_memory(monitor)
+    );
     let mut running = running;
     while running.received.stdout.len() < 10 << 20 || running.received.stderr.is_empty() {
         assert!(running.receive());
     }
     assert_eq!(running.received.stdout.len(), 10 << 20);
-    assert!(private_memory(monitor) <= 1 << 20, "{}", private_memory(monitor));
+    assert!(
+        private_memory(monitor) <= 1 << 20,
+        "{}",
+        private_memory(monitor)
+    );
     running.kill();
+    other.kill();
 }
 
 /// Bytes of memory that only this process has.
 fn private_memory(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let kilobytes = |line: &str| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
-    text.lines().filter(|line| line.starts_with("Private_")).map(kilobytes).sum::<u64>() << 10
+    let kilobytes = |line: &str| {
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    text.lines()
+        .filter(|line| line.starts_with("Private_"))
+        .map(kilobytes)
+        .sum::<u64>()
+        << 10
 }
 
 #[test]
@@ -146,10 +216,14 @@ fn a_waiting_monitor_is_small() {
     let world = World::new();
     let container = world.container();
     let init = container.idle();
+    // The program's own memory is that of all monitors of a daemon.
+    let other = world.container();
+    let other = other.idle();
     let memory = private_memory(monitor_of(init.pid));
     println!("private memory of a monitor: {} KiB", memory >> 10);
     assert!(memory <= 1 << 20, "{memory}");
     init.kill();
+    other.kill();
 }
 
 #[test]
@@ -169,13 +243,26 @@ fn output_is_logged_within_bounds() {
     let world = World::new();
     let container = world.container();
     let mut running = container
-        .start(process(&["sh", "-c", "echo first; dd if=/dev/zero bs=1M count=40 2>/dev/null; echo e >&2"]))
+        .start(process(&[
+            "sh",
+            "-c",
+            "echo first; dd if=/dev/zero bs=1M count=40 2>/dev/null; echo e >&2",
+        ]))
         .unwrap();
     while running.receive() {}
     let directory = world.tmp.path().join("run").join(running.exec.as_str());
-    let (old, new) = (read_log(&directory.join("output.log.1")), read_log(&directory.join("output.log")));
-    assert!(old.iter().all(|(stream, data)| *stream == 1 && data.iter().all(|b| *b == 0)));
-    assert!(new.contains(&(2, b"e\n".to_vec())), "standard error is missing");
+    let (old, new) = (
+        read_log(&directory.join("output.log.1")),
+        read_log(&directory.join("output.log")),
+    );
+    assert!(
+        old.iter()
+            .all(|(stream, data)| *stream == 1 && data.iter().all(|b| *b == 0))
+    );
+    assert!(
+        new.contains(&(2, b"e\n".to_vec())),
+        "standard error is missing"
+    );
     let size = |log: &[(u8, Vec<u8>)]| log.iter().map(|(_, data)| data.len()).sum::<usize>();
     assert!(size(&old) > 15 << 20 && size(&old) <= 16 << 20);
     assert!(size(&new) <= 16 << 20);
@@ -207,7 +294,9 @@ fn paths_longer_than_a_socket_address_work() {
     request.attach = false;
     let started = host.start(&request).unwrap();
     assert!(started.attached.is_none());
-    assert!(matches!(host.probe(&request.exec).unwrap(), Probe::Running { pid, .. } if pid == started.pid));
+    assert!(
+        matches!(host.probe(&request.exec).unwrap(), Probe::Running { pid, .. } if pid == started.pid)
+    );
     host.kill(&container.id, &request.exec).unwrap();
     let mut watch = started.watch;
     assert!(matches!(Frame::read(&mut watch).unwrap(), Some(Frame::Exited(s)) if s.code == 137));

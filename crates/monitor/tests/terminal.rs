@@ -1,5 +1,13 @@
 //! Terminals.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests may panic, their helpers included"
+)]
+
 mod common;
 
 use common::{World, terminal};
@@ -12,10 +20,15 @@ fn a_terminal_has_a_size_that_changes() {
     let container = world.container();
     let script = "stty size; trap 'stty size; exit 7' WINCH; echo ready; \
                   while :; do sleep 1000 & wait; done";
-    let mut running = container.start(terminal(&["sh", "-c", script], 33, 101)).unwrap();
+    let mut running = container
+        .start(terminal(&["sh", "-c", script], 33, 101))
+        .unwrap();
     assert_eq!(running.read_line(), "33 101");
     assert_eq!(running.read_line(), "ready");
-    running.send(&Frame::Resize(WindowSize { rows: 5, columns: 6 }));
+    running.send(&Frame::Resize(WindowSize {
+        rows: 5,
+        columns: 6,
+    }));
     assert_eq!(running.read_line(), "5 6");
     assert_eq!(running.finish().code, Some(7));
 }
@@ -34,7 +47,12 @@ fn a_shell_on_a_terminal_is_interactive() {
     while !foreground_is_other(running.pid) {
         std::thread::yield_now();
     }
+    let before = running.received.stdout.len();
     running.type_in("\u{3}");
+    // The shell throws away what is typed before it prompts again.
+    while !String::from_utf8_lossy(&running.received.stdout[before..]).contains("# ") {
+        assert!(running.receive());
+    }
     running.type_in("exit 6\n");
     let outcome = running.finish();
     assert_eq!(outcome.code, Some(6));
@@ -58,8 +76,9 @@ fn output_on_a_terminal_arrives_whole() {
     let world = World::new();
     let container = world.container();
     for _ in 0..10 {
-        let running =
-            container.start(terminal(&["sh", "-c", "seq 1 100000; echo end"], 24, 80)).unwrap();
+        let running = container
+            .start(terminal(&["sh", "-c", "seq 1 100000; echo end"], 24, 80))
+            .unwrap();
         let outcome = running.finish();
         assert_eq!(outcome.code, Some(0));
         assert!(outcome.stdout().ends_with("100000\r\nend\r\n"));
@@ -71,13 +90,21 @@ fn joined_processes_have_terminals_of_their_own() {
     let world = World::new();
     let container = world.container();
     let init = container.idle();
-    let mut joined = init.join(terminal(&["sh", "-c", "tty; stty size; read x; echo got $x"], 9, 8));
+    let mut joined = init.join(terminal(
+        &["sh", "-c", "tty; stty size; read x; echo got $x"],
+        9,
+        8,
+    ));
     assert_eq!(joined.read_line(), "/dev/pts/0");
     assert_eq!(joined.read_line(), "9 8");
     joined.type_in("typed\n");
     assert!(joined.finish().stdout().ends_with("got typed\r\n"));
     // The user may open the terminal again.
-    let mut as_www = terminal(&["sh", "-c", "echo again > /dev/tty; echo > /dev/stdout"], 9, 8);
+    let mut as_www = terminal(
+        &["sh", "-c", "echo again > /dev/tty; echo > /dev/stdout"],
+        9,
+        8,
+    );
     as_www.user = "www".into();
     assert_eq!(init.join(as_www).finish().stdout(), "again\r\n\r\n");
     init.kill();
@@ -95,6 +122,9 @@ fn the_end_of_input_is_the_end_of_file_on_a_terminal() {
         assert_eq!(outcome.code, Some(0));
         // Once as the echo, once by the program.
         let seen = outcome.stdout();
-        assert!(typed.is_empty() || seen.matches(typed.trim_end()).count() == 2, "{seen:?}");
+        assert!(
+            typed.is_empty() || seen.matches(typed.trim_end()).count() == 2,
+            "{seen:?}"
+        );
     }
 }

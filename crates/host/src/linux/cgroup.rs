@@ -44,7 +44,10 @@ impl Hierarchies {
         let usable = |path: Option<PathBuf>| {
             path.filter(|path| rustix::fs::access(path, Access::WRITE_OK).is_ok())
         };
-        let usable = Self { unified: usable(found.unified), devices: usable(found.devices) };
+        let usable = Self {
+            unified: usable(found.unified),
+            devices: usable(found.devices),
+        };
         tracing::debug!(?usable, "control group hierarchies");
         Ok(usable)
     }
@@ -53,8 +56,12 @@ impl Hierarchies {
     fn parse(mountinfo: &str) -> Self {
         let mut found = Self::default();
         for line in mountinfo.lines() {
-            let Some((mount, kind)) = line.split_once(" - ") else { continue };
-            let Some(point) = mount.split(' ').nth(4) else { continue };
+            let Some((mount, kind)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(point) = mount.split(' ').nth(4) else {
+                continue;
+            };
             let mut kind = kind.split(' ');
             match (kind.next(), kind.nth(1)) {
                 (Some("cgroup2"), _) => found.unified = Some(unescape(point)),
@@ -92,7 +99,9 @@ impl Hierarchies {
         let Some(group) = self.plan(container).directories().next().cloned() else {
             return Ok(());
         };
-        let mut others = members(&group)?.into_iter().filter(|member| *member != spared);
+        let mut others = members(&group)?
+            .into_iter()
+            .filter(|member| *member != spared);
         others.try_for_each(|member| signal_member(&group, member, signal))
     }
 
@@ -101,7 +110,9 @@ impl Hierarchies {
     /// # Errors
     /// The group refuses.
     pub fn kill(&self, container: &ContainerId) -> io::Result<()> {
-        let Some(group) = self.plan(container).unified else { return Ok(()) };
+        let Some(group) = self.plan(container).unified else {
+            return Ok(());
+        };
         match fs::write(group.join("cgroup.kill"), "1") {
             // Neither the group, nor the file before Linux 5.14.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -122,7 +133,10 @@ impl Hierarchies {
 
 /// Mount points have spaces and the like as octal numbers.
 fn unescape(text: &str) -> PathBuf {
-    let text = text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
+    let text = text
+        .replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n");
     PathBuf::from(text.replace("\\134", "\\"))
 }
 
@@ -162,8 +176,12 @@ fn remove(group: &Path) -> io::Result<()> {
 /// Sends a signal to a process of the group. Its id is only trusted if the process behind a
 /// descriptor that was opened meanwhile is still a member; one that has ended is no failure.
 fn signal_member(group: &Path, member: u32, signal: Signal) -> io::Result<()> {
-    let Some(pid) = i32::try_from(member).ok().and_then(Pid::from_raw) else { return Ok(()) };
-    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+    let Some(pid) = i32::try_from(member).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return Ok(());
+    };
     if members(group)?.contains(&member) {
         return match pidfd_send_signal(&process, signal.as_raw()) {
             Err(error) if gone(&error) => Ok(()),
@@ -183,7 +201,10 @@ fn await_change(group: &Path) {
         return thread::sleep(PAUSE);
     }
     // Whatever comes of it, the group is looked at again.
-    let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
     let _ = poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout));
 }
 
@@ -199,15 +220,27 @@ mod tests {
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 ";
         let found = Hierarchies::parse(hybrid);
-        assert_eq!(found.unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
-        assert_eq!(found.devices.as_deref(), Some(Path::new("/sys/fs/cgroup/dev ices")));
+        assert_eq!(
+            found.unified.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/unified"))
+        );
+        assert_eq!(
+            found.devices.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/dev ices"))
+        );
 
         let unified = "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
         let found = Hierarchies::parse(unified);
         let container = ContainerId::random();
         let plan = found.plan(&container);
         let group = Path::new("/sys/fs/cgroup/kleene").join(container.as_str());
-        assert_eq!(plan, CgroupPlan { unified: Some(group), devices: None });
+        assert_eq!(
+            plan,
+            CgroupPlan {
+                unified: Some(group),
+                devices: None
+            }
+        );
         assert_eq!(Hierarchies::parse("nonsense\n"), Hierarchies::default());
     }
 }

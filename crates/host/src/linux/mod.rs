@@ -42,7 +42,12 @@ const MONITOR: &str = "kleene-monitor";
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Jail parameters that ask for what every container has on Linux.
-const GRANTED: [&str; 4] = ["mount.devfs", "mount.fdescfs", "mount.procfs", "allow.raw_sockets"];
+const GRANTED: [&str; 4] = [
+    "mount.devfs",
+    "mount.fdescfs",
+    "mount.procfs",
+    "allow.raw_sockets",
+];
 
 /// What the room needs to know.
 #[derive(Debug, Clone)]
@@ -74,14 +79,21 @@ pub struct LinuxHost {
 pub fn find_monitor() -> Result<PathBuf, HostError> {
     let own = std::env::current_exe().map_err(failed("finding the own program"))?;
     let directory = own.parent().unwrap_or(Path::new("/"));
-    let places = [directory.join(MONITOR), directory.join("../libexec/kleene").join(MONITOR)];
-    places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| {
-        let [beside, libexec] = places.each_ref().map(|place| place.display());
-        HostError::Unsupported(format!(
-            "the program {MONITOR} is missing: it is looked for at {beside} and {libexec}; \
+    let places = [
+        directory.join(MONITOR),
+        directory.join("../libexec/kleene").join(MONITOR),
+    ];
+    places
+        .iter()
+        .find(|place| place.is_file())
+        .cloned()
+        .ok_or_else(|| {
+            let [beside, libexec] = places.each_ref().map(|place| place.display());
+            HostError::Unsupported(format!(
+                "the program {MONITOR} is missing: it is looked for at {beside} and {libexec}; \
              install it there, or configure its path"
-        ))
-    })
+            ))
+        })
 }
 
 impl LinuxHost {
@@ -91,7 +103,12 @@ impl LinuxHost {
     /// # Errors
     /// When one of these fails.
     pub fn new(config: &LinuxHostConfig) -> Result<Self, HostError> {
-        let LinuxHostConfig { state_dir, cache_dir, monitor, oci_runtime } = config;
+        let LinuxHostConfig {
+            state_dir,
+            cache_dir,
+            monitor,
+            oci_runtime,
+        } = config;
         if let Some(runtime) = oci_runtime {
             return Err(HostError::Unsupported(format!(
                 "oci_runtime '{}' can't be used: outside runtimes aren't supported yet; remove \
@@ -99,12 +116,15 @@ impl LinuxHost {
                 runtime.display()
             )));
         }
-        let state = State::open(state_dir)
-            .map_err(failed(format!("opening the directory {}", state_dir.display())))?;
-        make_private(cache_dir)
-            .map_err(failed(format!("making the directory {}", cache_dir.display())))?;
-        let hierarchies =
-            Hierarchies::discover().map_err(failed("finding the control groups"))?;
+        let state = State::open(state_dir).map_err(failed(format!(
+            "opening the directory {}",
+            state_dir.display()
+        )))?;
+        make_private(cache_dir).map_err(failed(format!(
+            "making the directory {}",
+            cache_dir.display()
+        )))?;
+        let hierarchies = Hierarchies::discover().map_err(failed("finding the control groups"))?;
         let filter = seccomp::ensure_filter(cache_dir).map_err(|error| HostError::Failed {
             action: "compiling the system call filter".to_owned(),
             source: Box::new(error),
@@ -114,7 +134,13 @@ impl LinuxHost {
             .and_then(seal_program)
             .map_err(failed(format!("loading the monitor {}", monitor.display())))?;
         let reaper = Reaper::new().map_err(failed("starting a thread"))?;
-        Ok(Self { state, hierarchies, monitor, filter, reaper })
+        Ok(Self {
+            state,
+            hierarchies,
+            monitor,
+            filter,
+            reaper,
+        })
     }
 
     fn message(&self, request: &StartRequest) -> Result<StartMessage, HostError> {
@@ -122,7 +148,10 @@ impl LinuxHost {
             Place::New(_) => None,
             Place::Running { init } => {
                 let Living { status, .. } = self.living(init)?;
-                Some(InitProcess { pid: status.pid, start_time: status.start_time })
+                Some(InitProcess {
+                    pid: status.pid,
+                    start_time: status.start_time,
+                })
             }
         };
         Ok(StartMessage {
@@ -147,15 +176,22 @@ impl LinuxHost {
     }
 
     fn living(&self, exec: &ExecId) -> Result<Living, HostError> {
-        let living = self.state.living(exec).map_err(failed(format!("looking at {exec}")))?;
+        let living = self
+            .state
+            .living(exec)
+            .map_err(failed(format!("looking at {exec}")))?;
         living.ok_or_else(|| HostError::NotRunning(exec.clone()))
     }
 
     /// Asks an instance's monitor; `None` when there is none.
     fn ask(&self, exec: &ExecId) -> io::Result<Option<Probe>> {
-        let Ok(mut watch) = self.state.connect(exec) else { return Ok(None) };
+        let Ok(mut watch) = self.state.connect(exec) else {
+            return Ok(None);
+        };
         watch.set_read_timeout(Some(ANSWER_LIMIT))?;
-        let answer = Frame::Watch.write(&mut watch).and_then(|()| Frame::read(&mut watch));
+        let answer = Frame::Watch
+            .write(&mut watch)
+            .and_then(|()| Frame::read(&mut watch));
         watch.set_read_timeout(None)?;
         Ok(match answer {
             Ok(Some(Frame::Started(pid))) => Some(Probe::Running { pid, watch }),
@@ -217,15 +253,20 @@ impl Host for LinuxHost {
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         let message = self.message(request)?;
         let exec = &request.exec;
-        let log = self
-            .state
-            .create(exec)
-            .map_err(failed(format!("making a directory for execution instance {exec}")))?;
+        let log = self.state.create(exec).map_err(failed(format!(
+            "making a directory for execution instance {exec}"
+        )))?;
         let directory = self.state.path(exec);
         match spawn::start(&self.monitor, &directory, log, &message, &self.reaper) {
-            Ok(Monitored { pid, control, attached }) => {
-                Ok(Started { pid, watch: control, attached })
-            }
+            Ok(Monitored {
+                pid,
+                control,
+                attached,
+            }) => Ok(Started {
+                pid,
+                watch: control,
+                attached,
+            }),
             Err(refused) => {
                 let complaints = self.state.complaints(exec);
                 self.undo(request);
@@ -248,13 +289,15 @@ impl Host for LinuxHost {
     }
 
     fn probe(&self, exec: &ExecId) -> Result<Probe, HostError> {
-        self.find_out(exec).map_err(failed(format!("asking for execution instance {exec}")))
+        self.find_out(exec)
+            .map_err(failed(format!("asking for execution instance {exec}")))
     }
 
     fn signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
         let living = self.living(exec)?;
-        pidfd_send_signal(&living.process, signal)
-            .map_err(failed(format!("sending signal {signal} to execution instance {exec}")))
+        pidfd_send_signal(&living.process, signal).map_err(failed(format!(
+            "sending signal {signal} to execution instance {exec}"
+        )))
     }
 
     fn terminate(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
@@ -264,7 +307,8 @@ impl Host for LinuxHost {
             if takes_notice_of(pid, Signal::TERM)? {
                 return signal(&living, Signal::TERM);
             }
-            self.hierarchies.signal_others(container, Signal::TERM, pid)?;
+            self.hierarchies
+                .signal_others(container, Signal::TERM, pid)?;
             signal(&living, Signal::KILL)
         };
         stop().map_err(failed(format!("stopping container {container}")))
@@ -279,7 +323,9 @@ impl Host for LinuxHost {
     }
 
     fn forget(&self, exec: &ExecId) -> Result<(), HostError> {
-        self.state.remove(exec).map_err(failed(format!("forgetting execution instance {exec}")))
+        self.state
+            .remove(exec)
+            .map_err(failed(format!("forgetting execution instance {exec}")))
     }
 
     fn clean(&self, container: &ContainerId) -> Result<(), HostError> {
@@ -294,13 +340,19 @@ fn failed(action: impl Display) -> impl FnOnce(io::Error) -> HostError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             HostError::NoSpace(action.to_string())
         }
-        _ => HostError::Failed { action: action.to_string(), source: Box::new(source) },
+        _ => HostError::Failed {
+            action: action.to_string(),
+            source: Box::new(source),
+        },
     }
 }
 
 fn make_private(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
 }
 
 /// `name`, `name=true` or `name=1`.
@@ -341,7 +393,13 @@ mod tests {
         for param in ["mount.devfs", "mount.devfs=true", "allow.raw_sockets = 1"] {
             assert!(is_granted(param), "{param}");
         }
-        for param in ["mount.devfs=false", "allow.mount", "nomount.devfs", "", "exec.clean"] {
+        for param in [
+            "mount.devfs=false",
+            "allow.mount",
+            "nomount.devfs",
+            "",
+            "exec.clean",
+        ] {
             assert!(!is_granted(param), "{param}");
         }
     }

@@ -75,7 +75,11 @@ pub fn start(
     match negotiate(&mut control, message) {
         Ok(pid) => {
             reaper.adopt(&monitor)?;
-            Ok(Monitored { pid, control, attached })
+            Ok(Monitored {
+                pid,
+                control,
+                attached,
+            })
         }
         Err(refused) => {
             // It has ended or is ending by itself, or hangs; its process dies with it.
@@ -123,10 +127,16 @@ impl Reaper {
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let shared = Arc::new(Shared { epoll, wake, monitors: Mutex::default() });
+        let shared = Arc::new(Shared {
+            epoll,
+            wake,
+            monitors: Mutex::default(),
+        });
         shared.await_readable(&shared.wake)?;
         let its = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("reaper".to_owned()).stack_size(64 << 10);
+        let thread = thread::Builder::new()
+            .name("reaper".to_owned())
+            .stack_size(64 << 10);
         thread.spawn(move || its.reap())?;
         Ok(Self { shared })
     }
@@ -138,7 +148,11 @@ impl Reaper {
         // Nobody else reaps it, so the id can't have changed its meaning.
         let process = pidfd_open(pid, PidfdFlags::empty())?;
         let key = key(&process);
-        let mut monitors = self.shared.monitors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut monitors = self
+            .shared
+            .monitors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.shared.await_readable(&process)?;
         monitors.insert(key, process);
         Ok(())
@@ -161,9 +175,11 @@ impl Shared {
     fn reap(&self) {
         loop {
             let mut events = Vec::with_capacity(16);
-            if let Err(errno) =
-                epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None)
-            {
+            if let Err(errno) = epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                None,
+            ) {
                 if errno == rustix::io::Errno::INTR {
                     continue;
                 }

@@ -38,10 +38,18 @@ impl State {
     /// # Errors
     /// It can't be made, or `/proc` can't be read.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+            .trim()
+            .to_owned();
         // Monitors have working directories of their own.
-        Ok(Self { directory: fs::canonicalize(directory)?, boot_id })
+        Ok(Self {
+            directory: fs::canonicalize(directory)?,
+            boot_id,
+        })
     }
 
     /// The machine's current boot.
@@ -62,7 +70,11 @@ impl State {
         let directory = self.path(exec);
         DirBuilder::new().mode(0o700).create(&directory)?;
         let log = directory.join(MONITOR_LOG);
-        File::options().append(true).create_new(true).mode(0o600).open(log)
+        File::options()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(log)
     }
 
     /// Removes an instance's directory. Missing is success.
@@ -89,14 +101,18 @@ impl State {
     /// # Errors
     /// The record or `/proc` can't be read.
     pub fn living(&self, exec: &ExecId) -> io::Result<Option<Living>> {
-        let Some(status) = self.status(exec)? else { return Ok(None) };
+        let Some(status) = self.status(exec)? else {
+            return Ok(None);
+        };
         if status.exit.is_some() || status.boot_id != self.boot_id {
             return Ok(None);
         }
         let Some(pid) = i32::try_from(status.pid).ok().and_then(Pid::from_raw) else {
             return Ok(None);
         };
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+            return Ok(None);
+        };
         // Opened first, compared then: in between the id can't change its meaning any more.
         let same = start_time(status.pid)? == Some(status.start_time);
         Ok(same.then_some(Living { process, status }))

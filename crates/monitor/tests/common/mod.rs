@@ -15,6 +15,7 @@ use kleene_doors::host::{
 };
 use kleene_doors::storage::Root;
 use kleene_host::linux::{LinuxHost, LinuxHostConfig};
+use kleene_monitor::status::Status;
 use kleene_types::{ContainerId, ExecId};
 use tempfile::TempDir;
 
@@ -45,7 +46,10 @@ pub fn config(tmp: &Path) -> LinuxHostConfig {
 
 impl World {
     pub fn new() -> Self {
-        assert!(rustix::process::geteuid().is_root(), "these tests need root");
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests need root"
+        );
         let tmp = tempfile::tempdir().unwrap();
         let host = LinuxHost::new(&config(tmp.path())).unwrap();
         let image = tmp.path().join("image");
@@ -54,11 +58,8 @@ impl World {
     }
 
     /// A daemon that comes after this one.
-    pub fn restarted(self) -> Self {
-        let Self { host, image, tmp } = self;
-        drop(host);
-        let host = LinuxHost::new(&config(tmp.path())).unwrap();
-        Self { host, image, tmp }
+    pub fn restart(&mut self) {
+        self.host = LinuxHost::new(&config(self.tmp.path())).unwrap();
     }
 
     pub fn container(&self) -> Container<'_> {
@@ -69,17 +70,42 @@ impl World {
         fs::create_dir(&work).unwrap();
         let setup = ContainerSetup {
             hostname: "tester".into(),
-            root: Root::Overlay { lower: vec![self.image.clone()], upper, work },
+            root: Root::Overlay {
+                lower: vec![self.image.clone()],
+                upper,
+                work,
+            },
             mounts: Vec::new(),
             network: Network::Host,
             jail_params: Vec::new(),
         };
-        Container { world: self, id, setup }
+        Container {
+            world: self,
+            id,
+            setup,
+        }
     }
 
     /// Runs a script in a container of its own.
     pub fn sh(&self, script: &str) -> Outcome {
         self.container().run(&["sh", "-c", script])
+    }
+}
+
+impl Drop for World {
+    /// Ends what a failed test has left running.
+    fn drop(&mut self) {
+        for entry in fs::read_dir(self.tmp.path().join("run"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if let (Ok(Some(status)), Ok(exec)) = (Status::read(&entry.path()), name.parse()) {
+                drop(self.host.kill(&status.container, &exec));
+                drop(self.host.clean(&status.container));
+            }
+        }
     }
 }
 
@@ -94,7 +120,11 @@ pub fn make_image(root: &Path) {
     }
     let passwd = "root:x:0:0:root:/root:/bin/sh\nwww:x:80:81::/tmp:/bin/sh\n";
     fs::write(root.join("etc/passwd"), passwd).unwrap();
-    fs::write(root.join("etc/group"), "root:x:0:\nwww:x:81:\nlogs:x:90:www\n").unwrap();
+    fs::write(
+        root.join("etc/group"),
+        "root:x:0:\nwww:x:81:\nlogs:x:90:www\n",
+    )
+    .unwrap();
 }
 
 pub struct Container<'w> {
@@ -117,7 +147,11 @@ pub fn process(argv: &[&str]) -> Process {
 impl Container<'_> {
     pub fn mount(mut self, source: impl Into<PathBuf>, destination: &str, read_only: bool) -> Self {
         let destination = destination.parse().unwrap();
-        self.setup.mounts.push(Mount { source: source.into(), destination, read_only });
+        self.setup.mounts.push(Mount {
+            source: source.into(),
+            destination,
+            read_only,
+        });
         self
     }
 
@@ -134,7 +168,12 @@ impl Container<'_> {
     pub fn start(&self, process: Process) -> Result<Running<'_>, HostError> {
         let request = self.request(process);
         let started = self.world.host.start(&request)?;
-        Ok(Running::new(self.world, self.id.clone(), request.exec, started))
+        Ok(Running::new(
+            self.world,
+            self.id.clone(),
+            request.exec,
+            started,
+        ))
     }
 
     pub fn run_process(&self, process: Process) -> Outcome {
@@ -155,7 +194,12 @@ impl Container<'_> {
             Err(other) => panic!("{other:?}"),
             Ok(_) => panic!("it started"),
         };
-        let left = self.world.tmp.path().join("run").join(request.exec.as_str());
+        let left = self
+            .world
+            .tmp
+            .path()
+            .join("run")
+            .join(request.exec.as_str());
         assert!(!left.exists(), "a failed start leaves {left:?}");
         assert_eq!(groups(&self.id), Vec::<PathBuf>::new());
         failure
@@ -172,11 +216,15 @@ impl Container<'_> {
 
 /// The container's control groups that are there.
 pub fn groups(container: &ContainerId) -> Vec<PathBuf> {
-    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/devices"]
-        .iter()
-        .map(|hierarchy| Path::new(hierarchy).join("kleene").join(container.as_str()))
-        .filter(|path| path.exists())
-        .collect()
+    [
+        "/sys/fs/cgroup",
+        "/sys/fs/cgroup/unified",
+        "/sys/fs/cgroup/devices",
+    ]
+    .iter()
+    .map(|hierarchy| Path::new(hierarchy).join("kleene").join(container.as_str()))
+    .filter(|path| path.exists())
+    .collect()
 }
 
 /// A started process with its attached stream.
@@ -208,25 +256,44 @@ impl Outcome {
 
     /// The lines of a process that succeeded.
     pub fn ok(&self) -> String {
-        assert_eq!((self.code, self.stderr()), (Some(0), String::new()), "{}", self.stdout());
+        assert_eq!(
+            (self.code, self.stderr()),
+            (Some(0), String::new()),
+            "{}",
+            self.stdout()
+        );
         self.stdout()
     }
 }
 
 impl<'w> Running<'w> {
     pub fn new(world: &'w World, container: ContainerId, exec: ExecId, started: Started) -> Self {
-        let Started { pid, watch, attached } = started;
+        let Started {
+            pid,
+            watch,
+            attached,
+        } = started;
         let stream = attached.expect("attached");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         watch.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { world, container, exec, pid, watch, stream, received: Outcome::default() }
+        Self {
+            world,
+            container,
+            exec,
+            pid,
+            watch,
+            stream,
+            received: Outcome::default(),
+        }
     }
 
     pub fn join_request(&self, process: Process) -> StartRequest {
         StartRequest {
             exec: ExecId::random(),
             container: self.container.clone(),
-            place: Place::Running { init: self.exec.clone() },
+            place: Place::Running {
+                init: self.exec.clone(),
+            },
             process,
             attach: true,
         }
@@ -259,7 +326,10 @@ impl<'w> Running<'w> {
                 self.received.code = Some(code);
                 return false;
             }
-            None => panic!("the stream ended without a word; so far {:?}", self.received),
+            None => panic!(
+                "the stream ended without a word; so far {:?}",
+                self.received
+            ),
             Some(other) => panic!("{other:?}"),
         }
         true
@@ -306,14 +376,23 @@ impl<'w> Running<'w> {
 
 pub fn terminal(argv: &[&str], rows: u16, columns: u16) -> Process {
     let window = Some(WindowSize { rows, columns });
-    Process { tty: true, window, stdin: Stdin::Stream, ..process(argv) }
+    Process {
+        tty: true,
+        window,
+        stdin: Stdin::Stream,
+        ..process(argv)
+    }
 }
 
 /// Lines of the host's mount table that name the path.
 pub fn mounted_beneath(path: &Path) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let path = path.to_str().unwrap();
-    table.lines().filter(|line| line.contains(path)).map(str::to_owned).collect()
+    table
+        .lines()
+        .filter(|line| line.contains(path))
+        .map(str::to_owned)
+        .collect()
 }
 
 pub fn words(text: &str) -> BTreeSet<String> {
