@@ -1,4 +1,4 @@
-//! The method `host`, by running what it has put together. Needs root, for chroot(8).
+//! The method `host`, by running what it has put together. Needs root, for chroot(8) and mount(8).
 
 #![allow(
     clippy::indexing_slicing,
@@ -52,18 +52,59 @@ fn refused(add: &Path) -> String {
     }
 }
 
+/// Runs a script in the image, with `/proc` as in a container: the loader needs it for `$ORIGIN`.
+/// The mount goes away with its namespace.
 fn sh(root: &Path, script: &str) -> String {
-    let argv = Argv::new("chroot")
-        .arg(root)
-        .args(["/bin/sh", "-c", script]);
-    System.run(&argv).unwrap().text()
+    let script = format!("mount -t proc proc /proc && {script}");
+    let argv = Argv::new("unshare").args(["--mount", "chroot"]).arg(root);
+    System
+        .run(&argv.args(["/bin/sh", "-c", &script]))
+        .unwrap()
+        .text()
 }
 
-/// A program of this host in a directory of its own, with a library that only it knows.
-fn program_with_own_library(dir: &Path) -> PathBuf {
-    let program = dir.join("bin/hello");
-    fs::create_dir_all(program.parent().unwrap()).unwrap();
-    fs::copy("/bin/true", &program).unwrap();
+/// Compiles C; whoever builds Rust programs has a C compiler to link them.
+fn compile(code: &str, output: &Path, options: &[&str]) {
+    fs::create_dir_all(output.parent().unwrap()).unwrap();
+    let argv = Argv::new("cc")
+        .stdin(code)
+        .args(["-x", "c", "-", "-o"])
+        .arg(output);
+    System.run(&argv.args(options.iter().copied())).unwrap();
+}
+
+/// A program in `bin` that needs a library in `lib`, which needs one in `deep`. The first is found
+/// through the program's own search path; `tags` says of which kind that is.
+fn program_with_own_libraries(dir: &Path, tags: &str) -> PathBuf {
+    let (lib, deep) = (dir.join("lib"), dir.join("deep"));
+    let search = |dir: &Path| format!("-L{}", dir.display());
+    let shared = ["-shared", "-fPIC"];
+    compile(
+        "int deep(void) { return 42; }",
+        &deep.join("libdeep.so"),
+        &shared,
+    );
+    compile(
+        "int deep(void); int answer(void) { return deep(); }",
+        &lib.join("libanswer.so"),
+        &[
+            &shared[..],
+            &[&search(&deep), "-ldeep", "-Wl,-rpath,$ORIGIN/../deep", tags],
+        ]
+        .concat(),
+    );
+    let program = dir.join("bin/answer");
+    compile(
+        "#include <stdio.h>\nint answer(void); int main(void) { printf(\"%d\\n\", answer()); }",
+        &program,
+        &[
+            &search(&lib),
+            &format!("-Wl,-rpath-link,{}", deep.display()),
+            "-lanswer",
+            "-Wl,-rpath,${ORIGIN}/../lib",
+            tags,
+        ],
+    );
     program
 }
 
@@ -100,6 +141,7 @@ fn programs_run_in_it() {
          /tmp/out/etc/hosts | xargs echo && zcat /tmp/t.tgz | wc -c",
         "getent passwd nobody && id nobody && getent hosts localhost && whoami",
         "stat -c %a /tmp /root | tr '\\n' ' ' | grep '1777 700'",
+        "ps -e | grep sh && kill -0 $$ && df /tmp | tail -n 1",
         "hostname && uname && date && df / && du -s /etc && env && nproc && sleep 0",
         "echo x | sha256sum && seq 3 | tac && dd if=/etc/passwd of=/tmp/p && test -s /tmp/p && [ 1 ]",
     ] {
@@ -173,11 +215,45 @@ fn added_directories_come_whole() {
 }
 
 #[test]
+fn libraries_are_found_where_programs_look_for_them() {
+    for tags in ["-Wl,--enable-new-dtags", "-Wl,--disable-new-dtags"] {
+        let host = tempfile::tempdir().unwrap();
+        let program = program_with_own_libraries(host.path(), tags);
+        let into = filled(std::slice::from_ref(&program));
+        assert_eq!(sh(into.path(), program.to_str().unwrap()), "42\n", "{tags}");
+
+        fs::remove_file(host.path().join("deep/libdeep.so")).unwrap();
+        let message = refused(&program);
+        assert!(
+            message.contains("lib/libanswer.so needs 'libdeep.so'"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn programs_in_added_directories_run() {
     let host = tempfile::tempdir().unwrap();
-    let program = program_with_own_library(host.path());
-    let into = filled(&[host.path().to_owned()]);
-    sh(into.path(), program.to_str().unwrap());
+    let tags = "-Wl,--enable-new-dtags";
+    let program = program_with_own_libraries(&host.path().join("library"), tags);
+    // The directory has a program whose libraries are elsewhere.
+    let bin = host.path().join("bin");
+    fs::rename(program.parent().unwrap(), &bin).unwrap();
+    fs::rename(host.path().join("library/lib"), host.path().join("lib")).unwrap();
+    fs::rename(host.path().join("library/deep"), host.path().join("deep")).unwrap();
+    let into = filled(std::slice::from_ref(&bin));
+    assert_eq!(
+        sh(into.path(), bin.join("answer").to_str().unwrap()),
+        "42\n"
+    );
+}
+
+#[test]
+fn what_the_user_adds_wins_over_what_is_generated() {
+    let into = filled(&["/etc/passwd".into()]);
+    let copy = fs::read(into.path().join("etc/passwd")).unwrap();
+    assert_eq!(copy, fs::read("/etc/passwd").unwrap());
+    assert!(sh(into.path(), "cat /etc/group").starts_with("root:"));
 }
 
 #[test]
