@@ -15,6 +15,7 @@ use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 use crate::confine::confine;
 use crate::exec::Program;
 use crate::failure::{OrFail, Started};
+use crate::nursery::enter_copy;
 use crate::prepare::{Inside, NewContainer, Prepared, Streams};
 use crate::user::Identity;
 use crate::{channel, dev, mounts, sys, user};
@@ -66,10 +67,9 @@ fn begin() -> std::io::Result<()> {
 
 /// Makes the container around this process. Gives its root and its `/dev`.
 fn make(container: &NewContainer) -> Started<(OwnedFd, OwnedFd)> {
-    // Only now: the namespace's root is the control group that the process is in.
-    // SAFETY: no thread shares anything with this process.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }
-        .or_fail(|| "making a control group namespace".to_owned())?;
+    // A control group namespace only now: its root is the group that the process is in.
+    enter_copy(&container.nursery, UnshareFlags::NEWCGROUP)
+        .or_fail(|| "making mount and control group namespaces".to_owned())?;
     mounts::enter_root(&container.root)?;
     let dev = mounts::populate(container.root.as_fd(), container)?;
     rustix::system::sethostname(container.hostname.as_bytes())

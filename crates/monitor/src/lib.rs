@@ -10,6 +10,7 @@
 //! | what the daemon says | [`proto`] |
 //! | what is written down for a later daemon | [`status`] |
 //! | the container's root | [`root`] |
+//! | what containers' mount namespaces are made of | [`nursery`] |
 //! | opening everything on the host | `prepare` |
 //! | what happens between clone and exec | `child`, with `mounts`, `dev`, `user`, `confine`, `exec` |
 //! | the event loop | `relay`, with `client`, `input`, `log` |
@@ -41,6 +42,8 @@ mod input;
 mod log;
 #[cfg(target_os = "linux")]
 mod mounts;
+#[cfg(target_os = "linux")]
+pub mod nursery;
 #[cfg(target_os = "linux")]
 mod prepare;
 #[cfg(target_os = "linux")]

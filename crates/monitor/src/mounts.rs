@@ -11,9 +11,8 @@ use kleene_tree::{Open, create_dirs_in_root, create_file_in_root, open_in_root};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
-    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
-    mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
 
 use crate::dev;
@@ -49,9 +48,6 @@ pub(crate) const HARMLESS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
 /// The working directory serves as the place where the root is attached for a moment.
 pub(crate) fn enter_root(root: &OwnedFd) -> Started<()> {
     let failed = || "making the container's root the root directory".to_owned();
-    // Nothing that is mounted here may show up on the host.
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", private).or_fail(failed)?;
     move_mount(
         root,
         c"",

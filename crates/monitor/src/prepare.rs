@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use kleene_doors::host::{ContainerSetup, Mount, Network, Place, Process, Stdin, WindowSize};
 use kleene_types::ContainerPath;
@@ -39,6 +40,8 @@ pub(crate) enum Inside {
 /// A container that is to be made.
 pub(crate) struct NewContainer {
     pub hostname: String,
+    /// The empty mount namespace.
+    pub nursery: OwnedFd,
     /// The root's detached mount tree.
     pub root: OwnedFd,
     pub binds: Vec<Bind>,
@@ -82,6 +85,7 @@ pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
     let StartMessage {
         request,
         seccomp,
+        nursery,
         cgroups,
         join,
         ..
@@ -90,7 +94,7 @@ pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
         .or_fail(|| format!("reading the system call filter {}", seccomp.display()))?;
     let (place, groups) = match (request.place, join) {
         (Place::New(container), _) => {
-            let container = new_container(container)?;
+            let container = new_container(container, &nursery)?;
             (Inside::New(container), Groups::create(&cgroups)?)
         }
         (Place::Running { .. }, Some(init)) => {
@@ -116,7 +120,9 @@ pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
     ))
 }
 
-fn new_container(setup: ContainerSetup) -> Started<NewContainer> {
+fn new_container(setup: ContainerSetup, nursery: &Path) -> Started<NewContainer> {
+    let nursery = rustix::fs::open(nursery, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .or_fail(|| "opening the empty mount namespace".to_owned())?;
     let root = open_root(&setup.root).or_fail(|| "opening the container's root".to_owned())?;
     let binds = setup
         .mounts
@@ -128,6 +134,7 @@ fn new_container(setup: ContainerSetup) -> Started<NewContainer> {
     } = setup;
     Ok(NewContainer {
         hostname,
+        nursery,
         root,
         binds,
         network,
@@ -193,7 +200,7 @@ fn open_init(init: InitProcess) -> Started<OwnedFd> {
     }
 }
 
-fn read_filter(path: &std::path::Path) -> std::io::Result<Vec<libc::sock_filter>> {
+fn read_filter(path: &Path) -> std::io::Result<Vec<libc::sock_filter>> {
     let mut bytes = Vec::new();
     File::open(path)?.read_to_end(&mut bytes)?;
     let (instructions, rest) = bytes.as_chunks::<8>();

@@ -163,8 +163,8 @@ fn end(process: &OwnedFd) {
     let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(process.as_fd()), options);
 }
 
-/// The namespaces that the new process gets. That of control groups comes later: its root is the
-/// group that its maker is in.
+/// The namespaces that the new process gets at once. It makes that of mounts itself, from an empty
+/// one, and that of control groups, whose root is the group that its maker is in.
 fn namespaces(place: &Place) -> libc::c_int {
     match place {
         Place::New(container) => {
@@ -172,11 +172,7 @@ fn namespaces(place: &Place) -> libc::c_int {
                 Network::Host => 0,
                 Network::Disabled => libc::CLONE_NEWNET,
             };
-            libc::CLONE_NEWPID
-                | libc::CLONE_NEWNS
-                | libc::CLONE_NEWUTS
-                | libc::CLONE_NEWIPC
-                | network
+            libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | network
         }
         Place::Running { .. } => 0,
     }

@@ -16,6 +16,8 @@ pub struct StartMessage {
     pub request: StartRequest,
     /// A file with the compiled system call filter: `struct sock_filter`, one after the other.
     pub seccomp: PathBuf,
+    /// The descriptor of [`crate::nursery::empty_mount_namespace`], beneath `/proc/PID/fd`.
+    pub nursery: PathBuf,
     /// The container's control groups.
     pub cgroups: CgroupPlan,
     /// The container's process 1, when the process joins a running container.

@@ -31,7 +31,9 @@ pub(crate) struct Identity {
 /// Finds out whom `user` means: nothing (root), a name, a number, or either with `:group`.
 ///
 /// A number needs no entry. Without a group, it is the entry's, and the supplementary groups are
-/// those of `/etc/group`; with one, there are none.
+/// those of `/etc/group`; with one, there are none. The group itself is always among the
+/// supplementary ones, as after a login: a process that changes its group id would otherwise lose
+/// what the group is *denied* (CVE-2022-36109).
 pub(crate) fn resolve(root: BorrowedFd<'_>, user: &str) -> Started<Identity> {
     let (name, group) = match user.split_once(':') {
         Some((name, group)) => (name, Some(group)),
@@ -60,6 +62,8 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, user: &str) -> Started<Identity> {
                 .unwrap_or_default();
         }
     }
+    identity.groups.retain(|group| *group != identity.gid);
+    identity.groups.insert(0, identity.gid);
     Ok(identity)
 }
 
@@ -206,7 +210,7 @@ mod tests {
         let www = Identity {
             uid: 80,
             gid: 81,
-            groups: vec![90, 92],
+            groups: vec![81, 90, 92],
             home: Some("/srv".into()),
         };
         assert_eq!(resolve_in(&root, "www").unwrap(), www);
@@ -216,11 +220,13 @@ mod tests {
             resolve_in(&root, "").unwrap(),
             Identity {
                 home,
+                groups: vec![0],
                 ..Identity::default()
             }
         );
         let unlisted = Identity {
             uid: 12345,
+            groups: vec![0],
             ..Identity::default()
         };
         assert_eq!(resolve_in(&root, "12345").unwrap(), unlisted);
@@ -233,7 +239,7 @@ mod tests {
         let logs = Identity {
             uid: 80,
             gid: 90,
-            groups: vec![],
+            groups: vec![90],
             home: Some("/srv".into()),
         };
         assert_eq!(resolve_in(&root, "www:logs").unwrap(), logs);

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use kleene_doors::host::{
     CopyUp, Host, HostError, Place, Probe, SourceKind, StartRequest, Started,
 };
 use kleene_doors::storage::Root;
+use kleene_monitor::nursery::empty_mount_namespace;
 use kleene_monitor::proto::{InitProcess, StartMessage};
 use kleene_monitor::sealed::seal_program;
 use kleene_monitor::status::gone;
@@ -68,6 +69,8 @@ pub struct LinuxHost {
     hierarchies: Hierarchies,
     monitor: OwnedFd,
     filter: PathBuf,
+    /// See [`kleene_monitor::nursery`].
+    nursery: OwnedFd,
     reaper: Reaper,
 }
 
@@ -133,12 +136,14 @@ impl LinuxHost {
         let monitor = File::open(monitor)
             .and_then(seal_program)
             .map_err(failed(format!("loading the monitor {}", monitor.display())))?;
+        let nursery = empty_mount_namespace().map_err(failed("making an empty mount namespace"))?;
         let reaper = Reaper::new().map_err(failed("starting a thread"))?;
         Ok(Self {
             state,
             hierarchies,
             monitor,
             filter,
+            nursery,
             reaper,
         })
     }
@@ -157,6 +162,12 @@ impl LinuxHost {
         Ok(StartMessage {
             request: request.clone(),
             seccomp: self.filter.clone(),
+            nursery: format!(
+                "/proc/{}/fd/{}",
+                std::process::id(),
+                self.nursery.as_raw_fd()
+            )
+            .into(),
             cgroups: self.hierarchies.plan(&request.container),
             join,
             boot_id: self.state.boot_id().to_owned(),
