@@ -20,6 +20,9 @@ use crate::prepare::{Inside, NewContainer, Prepared, Streams};
 use crate::user::Identity;
 use crate::{channel, dev, mounts, sys, user};
 
+/// Names are cut to what the kernel takes (`HOST_NAME_MAX`, see `gethostname(2)`).
+const LONGEST_HOSTNAME: usize = 64;
+
 /// Becomes the program, or tells the monitor why not and ends.
 pub(crate) fn run(prepared: Prepared, channel: &OwnedFd) -> ! {
     let Err(failure) = become_program(prepared, channel);
@@ -72,7 +75,9 @@ fn make(container: &NewContainer) -> Started<(OwnedFd, OwnedFd)> {
         .or_fail(|| "making mount and control group namespaces".to_owned())?;
     mounts::enter_root(&container.root)?;
     let dev = mounts::populate(container.root.as_fd(), container)?;
-    rustix::system::sethostname(container.hostname.as_bytes())
+    let hostname = container.hostname.as_bytes();
+    let hostname = hostname.get(..LONGEST_HOSTNAME).unwrap_or(hostname);
+    rustix::system::sethostname(hostname)
         .or_fail(|| format!("setting the host name '{}'", container.hostname))?;
     if container.network == Network::Disabled {
         loopback().or_fail(|| "bringing the loopback interface up".to_owned())?;

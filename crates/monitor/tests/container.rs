@@ -56,6 +56,31 @@ fn a_root_may_be_a_plain_directory() {
 }
 
 #[test]
+fn long_names_are_cut_to_a_host_name() {
+    let world = World::new();
+    let mut container = world.container();
+    container.setup.hostname = "n".repeat(100);
+    assert_eq!(
+        container.run(&["hostname"]).ok(),
+        format!("{}\n", "n".repeat(64))
+    );
+}
+
+#[test]
+fn nothing_is_mounted_but_the_containers_own() {
+    let world = World::new();
+    let script = "while read -r _ _ _ _ point _; do echo $point; done < /proc/self/mountinfo";
+    let seen = world.sh(script).ok();
+    for point in seen.lines().filter(|point| *point != "/") {
+        let known = ["/proc", "/sys", "/dev"]
+            .iter()
+            .any(|top| point.starts_with(top));
+        assert!(known, "{point}: {seen}");
+    }
+    assert!(seen.starts_with("/\n/proc\n/sys\n/dev\n"), "{seen}");
+}
+
+#[test]
 fn privileges_are_the_usual_few() {
     let world = World::new();
     let container = world.container();
