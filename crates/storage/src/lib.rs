@@ -6,6 +6,8 @@
 pub mod dir;
 pub mod memory;
 pub mod select;
+#[cfg(all(feature = "testkit", target_os = "linux"))]
+pub mod testkit;
 pub mod zfs;
 
 mod error;
