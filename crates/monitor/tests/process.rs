@@ -72,7 +72,7 @@ fn users_are_the_containers_own() {
     };
     let www = container.run_process(as_user("www")).ok();
     assert!(
-        www.contains("uid=80(www) gid=81(www) groups=90(logs)"),
+        www.contains("uid=80(www) gid=81(www) groups=81(www),90(logs)"),
         "{www}"
     );
     assert!(www.contains("HOME=/tmp\n"), "{www}");
