@@ -3,6 +3,8 @@
 //! Each room implements [`kleene_doors::storage::Storage`] and knows nothing of the others; one suite
 //! of tests runs over all of them.
 
+#[cfg(feature = "testkit")]
+pub mod conformance;
 pub mod dir;
 pub mod memory;
 pub mod select;

@@ -1,0 +1,12 @@
+//! The suite over every room, and what is special about each of them. Needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers may panic as well"
+)]
+
+mod dir;
+mod host_room;
+mod memory;
+mod zfs;
