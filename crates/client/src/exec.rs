@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use kleene_api::{
-    Channel, Control, ExecConfig, ExecStartConfig, ExitInfo, IdResponse, MessageType,
+    Channel, Control, ExecConfig, ExecInspect, ExecStartConfig, ExitInfo, IdResponse, MessageType,
     STREAMS_PROTOCOL, WindowSize,
 };
 use tokio_tungstenite::tungstenite::Message;
@@ -41,6 +41,14 @@ impl Client {
         );
         let answer: IdResponse = self.post(&path).await?;
         Ok(answer.id)
+    }
+
+    /// An execution instance.
+    ///
+    /// # Errors
+    /// When there is none of that id.
+    pub async fn exec_inspect(&self, exec: &str) -> Result<ExecInspect, ClientError> {
+        self.get(&format!("/exec/{}/inspect", segment(exec))).await
     }
 
     /// Starts an execution instance.

@@ -48,9 +48,6 @@ Examples:
     name = "klee",
     version,
     after_help = AFTER_HELP,
-    subcommand_required = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = false,
     max_term_width = 100
 )]
 pub struct Cli {

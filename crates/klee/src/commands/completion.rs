@@ -20,7 +20,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When the output can't be written.
-pub fn run(session: &Session, options: Options) -> CommandResult {
+pub async fn run(session: &Session, options: Options) -> CommandResult {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "klee", &mut script);
     session.ui.raw(&script)?;

@@ -1,17 +1,93 @@
 //! The commands: a module a noun, a file a verb.
 
-pub mod completion;
-pub mod container;
-pub mod image;
-pub mod info;
-pub mod network;
-pub mod reference;
-pub mod version;
-pub mod volume;
+/// Makes an enum of commands from their modules: `args` names a module with `Options` and `run`,
+/// `shortcut` one that is left out of the help, `noun` one with a `Command` and `run`.
+///
+/// It does what clap's derive does, except that options are only defined for the command that is
+/// called: defining all of them takes longer than anything else that klee does.
+macro_rules! commands {
+    ($($(#[doc = $about:literal])+ $kind:ident $name:literal $variant:ident($($module:ident)::+);)+) => {
+        /// A command.
+        #[derive(Debug)]
+        #[allow(clippy::large_enum_variant, reason = "there is one in the whole process")]
+        pub enum Command {
+            $($(#[doc = $about])+ $variant(commands!(@type $kind $($module)::+)),)+
+        }
+
+        impl clap::FromArgMatches for Command {
+            fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+                match matches.subcommand() {
+                    $(Some(($name, matches)) => {
+                        clap::FromArgMatches::from_arg_matches(matches).map(Self::$variant)
+                    })+
+                    _ => Err(clap::Error::new(clap::error::ErrorKind::MissingSubcommand)),
+                }
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+
+        impl clap::Subcommand for Command {
+            fn augment_subcommands(command: clap::Command) -> clap::Command {
+                command
+                    .subcommand_required(true)
+                    .arg_required_else_help(true)
+                    $(.subcommand({
+                        const ABOUT: &str = concat!($($about),+).trim_ascii();
+                        clap::Command::new($name)
+                            .about(ABOUT)
+                            .hide(commands!(@hidden $kind))
+                            .defer(|command| {
+                                commands!(@define $kind command, $($module)::+).about(ABOUT)
+                            })
+                    }))+
+            }
+
+            fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+                Self::augment_subcommands(command)
+            }
+
+            fn has_subcommand(name: &str) -> bool {
+                [$($name),+].contains(&name)
+            }
+        }
+
+        /// Runs a command.
+        ///
+        /// # Errors
+        /// When it fails.
+        pub async fn run(session: &crate::commands::Session, command: Command) -> crate::error::CommandResult {
+            match command {
+                $(Command::$variant(options) => $($module)::+::run(session, options).await,)+
+            }
+        }
+    };
+    (@type noun $($module:ident)::+) => { $($module)::+::Command };
+    (@type $kind:ident $($module:ident)::+) => { $($module)::+::Options };
+    (@hidden shortcut) => { true };
+    (@hidden $kind:ident) => { false };
+    (@define noun $command:expr, $($module:ident)::+) => {
+        <$($module)::+::Command as clap::Subcommand>::augment_subcommands($command)
+    };
+    (@define $kind:ident $command:expr, $($module:ident)::+) => {
+        <$($module)::+::Options as clap::Args>::augment_args($command)
+    };
+}
+
+mod completion;
+mod container;
+mod image;
+mod info;
+mod network;
+mod reference;
+mod version;
+mod volume;
 
 use std::future::Future;
 
-use clap::Subcommand;
 use kleene_client::Client;
 
 use crate::config::Settings;
@@ -64,90 +140,63 @@ impl Session {
     }
 }
 
-/// A command.
-#[derive(Debug, Subcommand)]
-pub enum Command {
+commands! {
     /// Manage containers
-    #[command(subcommand)]
-    Container(container::Command),
+    noun "container" Container(container);
     /// Manage images
-    #[command(subcommand)]
-    Image(image::Command),
+    noun "image" Image(image);
     /// Manage networks
-    #[command(subcommand)]
-    Network(network::Command),
+    noun "network" Network(network);
     /// Manage volumes
-    #[command(subcommand)]
-    Volume(volume::Command),
+    noun "volume" Volume(volume);
     /// Show what the daemon is
-    Info(info::Options),
+    args "info" Info(info);
     /// Show the versions of client and daemon
-    Version(version::Options),
+    args "version" Version(version);
 
     /// Build an image from a Dockerfile
-    #[command(hide = true)]
-    Build(image::build::Options),
+    shortcut "build" Build(image::build);
     /// Create a container
-    #[command(hide = true)]
-    Create(container::create::Options),
+    shortcut "create" Create(container::create);
     /// Run a command in a container that exists
-    #[command(hide = true)]
-    Exec(container::exec::Options),
+    shortcut "exec" Exec(container::exec);
     /// Start containers
-    #[command(hide = true)]
-    Start(container::start::Options),
+    shortcut "start" Start(container::start);
     /// Stop containers
-    #[command(hide = true)]
-    Stop(container::stop::Options),
+    shortcut "stop" Stop(container::stop);
     /// Restart containers
-    #[command(hide = true)]
-    Restart(container::restart::Options),
+    shortcut "restart" Restart(container::restart);
     /// Run a command in a new container
-    #[command(hide = true)]
-    Run(container::run::Options),
+    shortcut "run" Run(container::run);
     /// Show everything about containers
-    #[command(hide = true)]
-    Isc(container::inspect::Options),
+    shortcut "isc" Isc(container::inspect);
     /// Show everything about images
-    #[command(hide = true)]
-    Isi(image::inspect::Options),
+    shortcut "isi" Isi(image::inspect);
     /// Show everything about networks
-    #[command(hide = true)]
-    Isn(network::inspect::Options),
+    shortcut "isn" Isn(network::inspect);
     /// Show everything about volumes
-    #[command(hide = true)]
-    Isv(volume::inspect::Options),
+    shortcut "isv" Isv(volume::inspect);
     /// List containers
-    #[command(hide = true)]
-    Lsc(container::ls::Options),
+    shortcut "lsc" Lsc(container::ls);
     /// List images
-    #[command(hide = true)]
-    Lsi(image::ls::Options),
+    shortcut "lsi" Lsi(image::ls);
     /// List networks
-    #[command(hide = true)]
-    Lsn(network::ls::Options),
+    shortcut "lsn" Lsn(network::ls);
     /// List volumes
-    #[command(hide = true)]
-    Lsv(volume::ls::Options),
+    shortcut "lsv" Lsv(volume::ls);
     /// Remove containers
-    #[command(hide = true)]
-    Rmc(container::rm::Options),
+    shortcut "rmc" Rmc(container::rm);
     /// Remove images
-    #[command(hide = true)]
-    Rmi(image::rm::Options),
+    shortcut "rmi" Rmi(image::rm);
     /// Remove networks
-    #[command(hide = true)]
-    Rmn(network::rm::Options),
+    shortcut "rmn" Rmn(network::rm);
     /// Remove volumes
-    #[command(hide = true)]
-    Rmv(volume::rm::Options),
+    shortcut "rmv" Rmv(volume::rm);
 
     /// Print a script that completes command lines
-    #[command(hide = true)]
-    Completion(completion::Options),
+    shortcut "completion" Completion(completion);
     /// Print the reference of all commands as Markdown
-    #[command(hide = true)]
-    Reference(reference::Options),
+    shortcut "reference" Reference(reference);
 }
 
 impl Command {
@@ -160,41 +209,5 @@ impl Command {
             Self::Start(options) | Self::Container(Start(options)) => options.attaches(),
             _ => false,
         }
-    }
-}
-
-/// Runs a command.
-///
-/// # Errors
-/// When it fails.
-pub async fn run(session: &Session, command: Command) -> CommandResult {
-    match command {
-        Command::Container(command) => container::run(session, command).await,
-        Command::Image(command) => image::run(session, command).await,
-        Command::Network(command) => network::run(session, command).await,
-        Command::Volume(command) => volume::run(session, command).await,
-        Command::Info(options) => info::run(session, options).await,
-        Command::Version(options) => version::run(session, options).await,
-        Command::Build(options) => image::build::run(session, options).await,
-        Command::Create(options) => container::create::run(session, options).await,
-        Command::Exec(options) => container::exec::run(session, options).await,
-        Command::Start(options) => container::start::run(session, options).await,
-        Command::Stop(options) => container::stop::run(session, options).await,
-        Command::Restart(options) => container::restart::run(session, options).await,
-        Command::Run(options) => container::run::run(session, options).await,
-        Command::Isc(options) => container::inspect::run(session, options).await,
-        Command::Isi(options) => image::inspect::run(session, options).await,
-        Command::Isn(options) => network::inspect::run(session, options).await,
-        Command::Isv(options) => volume::inspect::run(session, options).await,
-        Command::Lsc(options) => container::ls::run(session, options).await,
-        Command::Lsi(options) => image::ls::run(session, options).await,
-        Command::Lsn(options) => network::ls::run(session, options).await,
-        Command::Lsv(options) => volume::ls::run(session, options).await,
-        Command::Rmc(options) => container::rm::run(session, options).await,
-        Command::Rmi(options) => image::rm::run(session, options).await,
-        Command::Rmn(options) => network::rm::run(session, options).await,
-        Command::Rmv(options) => volume::rm::run(session, options).await,
-        Command::Completion(options) => completion::run(session, options),
-        Command::Reference(options) => reference::run(session, options),
     }
 }

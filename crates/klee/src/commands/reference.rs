@@ -18,7 +18,7 @@ pub struct Options {}
 ///
 /// # Errors
 /// When the output can't be written.
-pub fn run(session: &Session, _options: Options) -> CommandResult {
+pub async fn run(session: &Session, _options: Options) -> CommandResult {
     session.ui.raw(page().as_bytes())?;
     Ok(Exit::Success)
 }

@@ -175,7 +175,7 @@ fn a_base_image_that_fails() {
             socket.starting("").await;
             let progress = json!({
                 "step": "fetching", "done": 0, "total": null,
-                "error": "image creation failed: the archive ends in the middle of an entry",
+                "error": "the archive ends in the middle of an entry",
             });
             socket.text(&progress.to_string()).await;
             socket

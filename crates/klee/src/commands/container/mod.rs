@@ -13,57 +13,29 @@ pub mod start;
 pub mod stop;
 pub mod update;
 
-use clap::Subcommand;
-
-use crate::commands::Session;
-use crate::error::CommandResult;
-
-/// A command for containers.
-#[derive(Debug, Subcommand)]
-pub enum Command {
+commands! {
     /// Create a container
-    Create(create::Options),
+    args "create" Create(create);
     /// Run a command in a new container
-    Run(run::Options),
+    args "run" Run(run);
     /// Start containers
-    Start(start::Options),
+    args "start" Start(start);
     /// Run a command in a container that exists
-    Exec(exec::Options),
+    args "exec" Exec(exec);
     /// Stop containers
-    Stop(stop::Options),
+    args "stop" Stop(stop);
     /// Restart containers
-    Restart(restart::Options),
+    args "restart" Restart(restart);
     /// List containers
-    Ls(ls::Options),
+    args "ls" Ls(ls);
     /// Show everything about containers
-    Inspect(inspect::Options),
+    args "inspect" Inspect(inspect);
     /// Change settings of a container
-    Update(update::Options),
+    args "update" Update(update);
     /// Rename a container
-    Rename(rename::Options),
+    args "rename" Rename(rename);
     /// Remove containers
-    Rm(rm::Options),
+    args "rm" Rm(rm);
     /// Remove all stopped containers
-    Prune(prune::Options),
-}
-
-/// Runs a command.
-///
-/// # Errors
-/// When it fails.
-pub async fn run(session: &Session, command: Command) -> CommandResult {
-    match command {
-        Command::Create(options) => create::run(session, options).await,
-        Command::Run(options) => run::run(session, options).await,
-        Command::Start(options) => start::run(session, options).await,
-        Command::Exec(options) => exec::run(session, options).await,
-        Command::Stop(options) => stop::run(session, options).await,
-        Command::Restart(options) => restart::run(session, options).await,
-        Command::Ls(options) => ls::run(session, options).await,
-        Command::Inspect(options) => inspect::run(session, options).await,
-        Command::Update(options) => update::run(session, options).await,
-        Command::Rename(options) => rename::run(session, options).await,
-        Command::Rm(options) => rm::run(session, options).await,
-        Command::Prune(options) => prune::run(session, options).await,
-    }
+    args "prune" Prune(prune);
 }

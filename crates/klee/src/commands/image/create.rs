@@ -160,7 +160,12 @@ async fn follow(mut work: CreateSession, quiet: bool) -> CommandResult<Closing> 
                 if closing.failed() {
                     // The whole message, where the close reason had no room for it.
                     let message = error.unwrap_or(closing.message.message);
-                    return Err(CommandError::failure(message));
+                    let what = "image creation failed";
+                    let error = CommandError::failure(message.trim());
+                    return Err(match error.message.starts_with(what) {
+                        true => error,
+                        false => error.within(what),
+                    });
                 }
                 return Ok(closing);
             }

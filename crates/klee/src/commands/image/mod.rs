@@ -8,46 +8,19 @@ pub mod prune;
 pub mod rm;
 pub mod tag;
 
-use clap::Subcommand;
-
-use crate::commands::Session;
-use crate::error::CommandResult;
-
-/// A command for images.
-#[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one in the whole process"
-)]
-pub enum Command {
+commands! {
     /// Make a base image
-    Create(create::Options),
+    args "create" Create(create);
     /// Build an image from a Dockerfile
-    Build(build::Options),
+    args "build" Build(build);
     /// List images
-    Ls(ls::Options),
+    args "ls" Ls(ls);
     /// Show everything about images
-    Inspect(inspect::Options),
+    args "inspect" Inspect(inspect);
     /// Remove images
-    Rm(rm::Options),
+    args "rm" Rm(rm);
     /// Remove images that nothing needs
-    Prune(prune::Options),
+    args "prune" Prune(prune);
     /// Rename an image
-    Tag(tag::Options),
-}
-
-/// Runs a command.
-///
-/// # Errors
-/// When it fails.
-pub async fn run(session: &Session, command: Command) -> CommandResult {
-    match command {
-        Command::Create(options) => create::run(session, options).await,
-        Command::Build(options) => build::run(session, options).await,
-        Command::Ls(options) => ls::run(session, options).await,
-        Command::Inspect(options) => inspect::run(session, options).await,
-        Command::Rm(options) => rm::run(session, options).await,
-        Command::Prune(options) => prune::run(session, options).await,
-        Command::Tag(options) => tag::run(session, options).await,
-    }
+    args "tag" Tag(tag);
 }

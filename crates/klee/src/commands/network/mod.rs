@@ -8,42 +8,19 @@ pub mod ls;
 pub mod prune;
 pub mod rm;
 
-use clap::Subcommand;
-
-use crate::commands::Session;
-use crate::error::CommandResult;
-
-/// A command for networks.
-#[derive(Debug, Subcommand)]
-pub enum Command {
+commands! {
     /// Create a network
-    Create(create::Options),
+    args "create" Create(create);
     /// List networks
-    Ls(ls::Options),
+    args "ls" Ls(ls);
     /// Show everything about networks
-    Inspect(inspect::Options),
+    args "inspect" Inspect(inspect);
     /// Remove networks
-    Rm(rm::Options),
+    args "rm" Rm(rm);
     /// Remove all networks without containers
-    Prune(prune::Options),
+    args "prune" Prune(prune);
     /// Connect a container to a network
-    Connect(connect::Options),
+    args "connect" Connect(connect);
     /// Disconnect a container from a network
-    Disconnect(disconnect::Options),
-}
-
-/// Runs a command.
-///
-/// # Errors
-/// When it fails.
-pub async fn run(session: &Session, command: Command) -> CommandResult {
-    match command {
-        Command::Create(options) => create::run(session, options).await,
-        Command::Ls(options) => ls::run(session, options).await,
-        Command::Inspect(options) => inspect::run(session, options).await,
-        Command::Rm(options) => rm::run(session, options).await,
-        Command::Prune(options) => prune::run(session, options).await,
-        Command::Connect(options) => connect::run(session, options).await,
-        Command::Disconnect(options) => disconnect::run(session, options).await,
-    }
+    args "disconnect" Disconnect(disconnect);
 }

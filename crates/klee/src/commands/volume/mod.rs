@@ -6,36 +6,15 @@ pub mod ls;
 pub mod prune;
 pub mod rm;
 
-use clap::Subcommand;
-
-use crate::commands::Session;
-use crate::error::CommandResult;
-
-/// A command for volumes.
-#[derive(Debug, Subcommand)]
-pub enum Command {
+commands! {
     /// Create a volume
-    Create(create::Options),
+    args "create" Create(create);
     /// List volumes
-    Ls(ls::Options),
+    args "ls" Ls(ls);
     /// Show everything about volumes
-    Inspect(inspect::Options),
+    args "inspect" Inspect(inspect);
     /// Remove volumes
-    Rm(rm::Options),
+    args "rm" Rm(rm);
     /// Remove all volumes that no container mounts
-    Prune(prune::Options),
-}
-
-/// Runs a command.
-///
-/// # Errors
-/// When it fails.
-pub async fn run(session: &Session, command: Command) -> CommandResult {
-    match command {
-        Command::Create(options) => create::run(session, options).await,
-        Command::Ls(options) => ls::run(session, options).await,
-        Command::Inspect(options) => inspect::run(session, options).await,
-        Command::Rm(options) => rm::run(session, options).await,
-        Command::Prune(options) => prune::run(session, options).await,
-    }
+    args "prune" Prune(prune);
 }
