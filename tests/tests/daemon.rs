@@ -1,0 +1,138 @@
+//! The daemon as its administrators meet it: configuration, sockets, a second one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_types,
+    reason = "tests may panic, and this one starts daemons that are to fail"
+)]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use kleene_tests::{Daemon, Room, built};
+
+/// Runs a daemon that must refuse to start; answers what it said.
+fn refused(arguments: &[&str]) -> String {
+    let output = Command::new(built("kleened"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    text
+}
+
+fn with_config(directory: &Path, text: &str) -> String {
+    let file = directory.join("config.yaml");
+    fs::write(&file, text).unwrap();
+    refused(&["--config", file.to_str().unwrap()])
+}
+
+#[test]
+fn mistakes_in_the_configuration_are_told_with_file_line_and_key() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = scratch.path();
+    let message = with_config(directory, "log_level: info\nkleene_rot: /x\n");
+    for part in ["config.yaml", "2", "kleene_rot", "kleene_root"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let message = with_config(directory, "log_level: loud\n");
+    assert!(
+        message.contains("log_level") && message.contains("loud"),
+        "{message}"
+    );
+    let message = with_config(directory, "kleene_root: [a\n");
+    assert!(message.contains("config.yaml"), "{message}");
+    let message = with_config(directory, "kleene_root: relative/../x\n");
+    assert!(message.contains("relative/../x"), "{message}");
+    let message = with_config(
+        directory,
+        "storage_driver: dir\nkleene_root: zroot/kleene\n",
+    );
+    assert!(message.contains("zroot/kleene"), "{message}");
+    let message = refused(&["--config", "/no/such/config.yaml"]);
+    assert!(message.contains("/no/such/config.yaml"), "{message}");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_root_is_refused() {
+    let daemon = Daemon::empty(Room::Dir);
+    let root = daemon.kleene_root();
+    let socket = daemon.directory().join("other.sock");
+    let message = refused(&["--root", &root, "--socket", socket.to_str().unwrap()]);
+    assert!(
+        message.contains(&daemon.pid().to_string()),
+        "the other one is named: {message}"
+    );
+    assert!(!socket.exists());
+    daemon.klee(&["volume", "ls"]).ok();
+}
+
+#[test]
+fn a_socket_that_is_in_use_is_not_taken_over() {
+    let daemon = Daemon::empty(Room::Dir);
+    let root = daemon.directory().join("other-root");
+    let socket = daemon.socket();
+    let message = refused(&[
+        "--root",
+        root.to_str().unwrap(),
+        "--socket",
+        socket.to_str().unwrap(),
+    ]);
+    assert!(message.contains("kleened.sock"), "{message}");
+    daemon.klee(&["volume", "ls"]).ok();
+}
+
+#[test]
+fn the_socket_belongs_to_the_configured_group() {
+    let daemon = Daemon::with_config(Room::Dir, "socket_group: daemon\n");
+    let meta = fs::metadata(daemon.socket()).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o660);
+    let groups = fs::read_to_string("/etc/group").unwrap();
+    let line = groups
+        .lines()
+        .find(|line| line.starts_with("daemon:"))
+        .unwrap();
+    assert_eq!(meta.gid().to_string(), line.split(':').nth(2).unwrap());
+}
+
+#[test]
+fn a_stale_socket_is_replaced() {
+    let mut daemon = Daemon::empty(Room::Dir);
+    daemon.kill();
+    assert!(
+        daemon.socket().exists(),
+        "a killed daemon leaves its socket"
+    );
+    daemon.start();
+    daemon.klee(&["volume", "ls"]).ok();
+    assert_eq!(daemon.terminate(), 0);
+    daemon.start();
+}
+
+/// Other transports than Unix sockets.
+#[test]
+fn tcp_sockets() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let extra = format!("  - address: \"http://127.0.0.1:{port}\"\n");
+    let daemon = Daemon::with_config(Room::Dir, &extra);
+    let host = format!("http://127.0.0.1:{port}");
+    daemon
+        .klee(&["--host", &host, "volume", "create", "by-tcp"])
+        .ok();
+    assert!(
+        daemon
+            .klee(&["--host", &host, "lsv", "-q"])
+            .ok()
+            .contains("by-tcp")
+    );
+}

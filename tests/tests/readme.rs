@@ -1,0 +1,78 @@
+//! The commands of the README and of the guide are run as they stand there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may panic"
+)]
+
+use kleene_tests::{Daemon, Room};
+
+/// `klee` commands in a document's console blocks after `marker`.
+fn commands<'a>(document: &'a str, marker: &str) -> Vec<&'a str> {
+    let text = document.split_once(marker).unwrap().1;
+    let block = text.split("```").nth(1).unwrap();
+    let found: Vec<&str> = block
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ klee "))
+        .collect();
+    assert!(found.len() > 3, "{block}");
+    found
+}
+
+/// Words of a shell line, single quotes honoured.
+fn words(line: &str) -> Vec<String> {
+    let parts = line.split('\'').enumerate();
+    let mut words = Vec::new();
+    for (index, part) in parts {
+        match index % 2 {
+            0 => words.extend(part.split_whitespace().map(str::to_owned)),
+            _ => words.push(part.to_owned()),
+        }
+    }
+    words
+}
+
+#[test]
+fn first_steps_work_as_written() {
+    let daemon = Daemon::empty(Room::Dir);
+    for line in commands(
+        include_str!("../../README.md"),
+        "<!-- These commands are run",
+    ) {
+        let words = words(line);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let outcome = daemon.klee(&words);
+        assert_eq!(outcome.code, 0, "klee {line}: {outcome:?}");
+    }
+    assert!(daemon.klee(&["volume", "ls"]).ok().contains("my-vol"));
+}
+
+/// Every file that the documents link to is there.
+#[test]
+fn links_lead_somewhere() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap();
+    for name in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/guide/volumes.md",
+        "docs/guide/nullfs-mounts.md",
+    ] {
+        let document = root.join(name);
+        let text = std::fs::read_to_string(&document).unwrap();
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if !target.starts_with("http") {
+                let path = document.parent().unwrap().join(target);
+                assert!(path.exists(), "{name} links to {target}");
+            }
+        }
+    }
+}
