@@ -98,7 +98,11 @@ mod tests {
 
     #[tokio::test]
     async fn damage_is_an_error() {
-        for bytes in [&[1, 255, 255, 255, 0][..], &[99, 0, 0, 0, 0], &[1, 9, 0, 0, 0, 1]] {
+        for bytes in [
+            &[1, 255, 255, 255, 0][..],
+            &[99, 0, 0, 0, 0],
+            &[1, 9, 0, 0, 0, 1],
+        ] {
             let mut reader = FrameReader::new(bytes);
             assert!(reader.next().await.is_err(), "{bytes:?}");
         }

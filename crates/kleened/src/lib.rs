@@ -2,9 +2,13 @@
 //! watch over the processes that run.
 
 pub mod app;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod http;
 pub mod listen;
+pub mod lock;
+pub mod rooms;
 pub mod server;
 pub mod supervisor;
 pub mod tls;

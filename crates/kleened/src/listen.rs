@@ -57,7 +57,7 @@ pub enum ListenError {
         address: Address,
         /// Why.
         #[source]
-        source: TlsError,
+        source: Box<TlsError>,
     },
     /// Anything else.
     #[error("listening on {address} failed")]
@@ -80,10 +80,12 @@ pub enum ListenError {
 pub fn listen(config: &SocketConfig, group: Option<&str>) -> Result<Listener, ListenError> {
     let address = config.address.clone();
     let tls = match &config.tls {
-        Some(files) => Some(tls::server_config(files).map_err(|source| ListenError::Tls {
-            address: address.clone(),
-            source,
-        })?),
+        Some(files) => Some(
+            tls::server_config(files).map_err(|source| ListenError::Tls {
+                address: address.clone(),
+                source: Box::new(source),
+            })?,
+        ),
         None => None,
     };
     let socket = match &address.place {
@@ -115,11 +117,7 @@ fn listen_tcp(address: &Address, tcp: SocketAddr) -> Result<Socket, ListenError>
     }
 }
 
-fn listen_unix(
-    address: &Address,
-    path: &Path,
-    group: Option<&str>,
-) -> Result<Socket, ListenError> {
+fn listen_unix(address: &Address, path: &Path, group: Option<&str>) -> Result<Socket, ListenError> {
     let failed = |source| ListenError::Failed {
         address: address.clone(),
         source,

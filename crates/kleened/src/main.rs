@@ -1,2 +1,67 @@
 //! The daemon's program.
-fn main() {}
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use kleened::cli::Arguments;
+use kleened::config::{self, Config};
+use kleened::{daemon, http, tls};
+use tracing::level_filters::LevelFilter;
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kleened: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if arguments.openapi {
+        let document = http::openapi::generate().context("writing the document failed")?;
+        return out
+            .write_all(document.as_bytes())
+            .context("writing to standard output failed");
+    }
+    let (mut config, file) = config::load(arguments.config.as_deref())?;
+    let check = arguments.check_config;
+    arguments.apply(&mut config);
+    if check {
+        check_certificates(&config)?;
+        let source = match &file {
+            Some(file) => format!("{}: the configuration is good", file.display()),
+            None => format!(
+                "{} doesn't exist: the defaults are used",
+                config::DEFAULT_PATH
+            ),
+        };
+        return writeln!(out, "{source}").context("writing to standard output failed");
+    }
+    drop(out);
+    log_to_stderr(config.log_level);
+    daemon::run(&config)
+}
+
+/// Loads the certificates of all sockets.
+fn check_certificates(config: &Config) -> Result<()> {
+    for socket in &config.sockets {
+        if let Some(files) = &socket.tls {
+            tls::server_config(files).with_context(|| socket.address.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn log_to_stderr(level: LevelFilter) {
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

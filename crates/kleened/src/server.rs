@@ -44,24 +44,42 @@ pub async fn serve(listener: Listener, router: Router, stop: Stop) -> io::Result
     };
     match listener.socket {
         Socket::Unix(socket, _file) => {
-            let socket = UnixListener::from_std(socket)?;
-            server.accept(async || Ok(socket.accept().await?.0)).await;
+            server.accept_all(&UnixListener::from_std(socket)?).await;
         }
         Socket::Tcp(socket) => {
-            let socket = TcpListener::from_std(socket)?;
-            server.accept(async || prepared(socket.accept().await?.0)).await;
+            server.accept_all(&TcpListener::from_std(socket)?).await;
         }
     }
     connections.idle().await;
     Ok(())
 }
 
-/// A TCP connection: small frames are sent at once, and a peer that has vanished is noticed.
-fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
-    rustix::net::sockopt::set_tcp_keepidle(&stream, KEEPALIVE)?;
-    Ok(stream)
+/// A socket that yields connections.
+trait Accept: Sync {
+    type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn accept_one(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+}
+
+impl Accept for UnixListener {
+    type Connection = UnixStream;
+
+    async fn accept_one(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Accept for TcpListener {
+    type Connection = TcpStream;
+
+    async fn accept_one(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // Small frames are sent at once, and a peer that has vanished is noticed.
+        stream.set_nodelay(true)?;
+        rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+        rustix::net::sockopt::set_tcp_keepidle(&stream, KEEPALIVE)?;
+        Ok(stream)
+    }
 }
 
 #[derive(Clone)]
@@ -72,16 +90,11 @@ struct Server {
     connections: Activity,
 }
 
-/// A connection of either kind.
-trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-impl Connection for UnixStream {}
-impl Connection for TcpStream {}
-
 impl Server {
-    async fn accept<C: Connection>(&self, accept: impl AsyncFn() -> io::Result<C>) {
+    async fn accept_all(&self, socket: &impl Accept) {
         loop {
             let accepted = tokio::select! {
-                accepted = accept() => accepted,
+                accepted = socket.accept_one() => accepted,
                 () = self.stop.wait() => return,
             };
             match accepted {
@@ -100,7 +113,7 @@ impl Server {
         }
     }
 
-    async fn connection(&self, connection: impl Connection) {
+    async fn connection(&self, connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let Some(tls) = &self.tls else {
             return self.http(connection).await;
         };

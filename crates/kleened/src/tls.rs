@@ -66,7 +66,9 @@ pub fn server_config(files: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
             };
             let mut roots = RootCertStore::empty();
             for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| authorities(error.into()))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| authorities(error.into()))?;
             }
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();

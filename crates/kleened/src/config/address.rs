@@ -7,7 +7,11 @@ use std::str::FromStr;
 
 /// Longest path of a Unix socket in bytes, without the terminating zero (`sun_path` on Linux; it is
 /// 103 on FreeBSD).
-const MAX_SOCKET_PATH: usize = if cfg!(target_os = "freebsd") { 103 } else { 107 };
+const MAX_SOCKET_PATH: usize = if cfg!(target_os = "freebsd") {
+    103
+} else {
+    107
+};
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +105,10 @@ mod tests {
     #[test]
     fn forms() {
         for (text, shown) in [
-            ("http:///var/run/kleened.sock", "http:///var/run/kleened.sock"),
+            (
+                "http:///var/run/kleened.sock",
+                "http:///var/run/kleened.sock",
+            ),
             ("https:///a b.sock", "https:///a b.sock"),
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://127.0.0.1/", "http://127.0.0.1:80"),

@@ -7,6 +7,7 @@ mod yaml;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use kleene_storage::Driver;
 use tracing::level_filters::LevelFilter;
 
 pub use address::{Address, AddressError, Place};
@@ -58,25 +59,13 @@ const LOG_LEVELS: [(&str, LevelFilter); 12] = [
     ("off", LevelFilter::OFF),
 ];
 
-/// Where datasets are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StorageDriver {
-    /// ZFS when the root is a dataset, directories when it is a path.
-    #[default]
-    Auto,
-    /// ZFS.
-    Zfs,
-    /// Directories.
-    Dir,
-}
-
 /// The configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// A ZFS dataset (`zroot/kleene`) or an absolute directory.
     pub kleene_root: String,
     /// Where datasets are kept.
-    pub storage_driver: StorageDriver,
+    pub storage_driver: Driver,
     /// Where clients are listened for; at least one.
     pub sockets: Vec<SocketConfig>,
     /// How much is logged.
@@ -93,7 +82,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             kleene_root: DEFAULT_ROOT.to_owned(),
-            storage_driver: StorageDriver::Auto,
+            storage_driver: Driver::Auto,
             sockets: vec![SocketConfig {
                 address: Address {
                     tls: false,
@@ -198,11 +187,11 @@ fn kleene_root(node: &Node) -> Result<String, ConfigError> {
     Ok(text.to_owned())
 }
 
-fn storage_driver(node: &Node) -> Result<StorageDriver, ConfigError> {
+fn storage_driver(node: &Node) -> Result<Driver, ConfigError> {
     match node.text()? {
-        "auto" => Ok(StorageDriver::Auto),
-        "zfs" => Ok(StorageDriver::Zfs),
-        "dir" => Ok(StorageDriver::Dir),
+        "auto" => Ok(Driver::Auto),
+        "zfs" => Ok(Driver::Zfs),
+        "dir" => Ok(Driver::Dir),
         other => Err(node.error(unknown_word(other, &["auto", "zfs", "dir"]))),
     }
 }
@@ -250,7 +239,12 @@ fn unknown_word(word: &str, known: &[&str]) -> String {
 pub(crate) fn did_you_mean<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let near = known
         .iter()
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), *candidate))
+        .map(|candidate| {
+            (
+                strsim::normalized_damerau_levenshtein(word, candidate),
+                *candidate,
+            )
+        })
         .max_by(|a, b| a.0.total_cmp(&b.0))?;
     (near.0 > 0.6).then_some(near.1)
 }

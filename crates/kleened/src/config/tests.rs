@@ -41,11 +41,17 @@ fn everything_at_once() {
     ))
     .unwrap();
     assert_eq!(config.kleene_root, "zroot/kleene");
-    assert_eq!(config.storage_driver, StorageDriver::Zfs);
+    assert_eq!(config.storage_driver, Driver::Zfs);
     assert_eq!(config.log_level, LevelFilter::INFO);
     assert_eq!(config.socket_group.as_deref(), Some("1001"));
-    assert_eq!(config.oci_runtime.as_deref(), Some(Path::new("/usr/bin/crun")));
-    assert_eq!(config.notes.len(), usize::from(!cfg!(target_os = "freebsd")));
+    assert_eq!(
+        config.oci_runtime.as_deref(),
+        Some(Path::new("/usr/bin/crun"))
+    );
+    assert_eq!(
+        config.notes.len(),
+        usize::from(!cfg!(target_os = "freebsd"))
+    );
     assert_eq!(config.sockets.len(), 2);
     let tls = config.sockets[1].tls.as_ref().unwrap();
     assert!(tls.key.is_none() && tls.client_ca.is_some());
@@ -121,7 +127,10 @@ fn errors_name_file_line_and_key() {
 fn errors_of_the_parser_have_a_line() {
     for (text, start) in [
         ("a: [1\nb: 2\n", "c.yaml:"),
-        ("kleene_root: /a\nkleene_root: /b\n", "c.yaml:2: not valid YAML: "),
+        (
+            "kleene_root: /a\nkleene_root: /b\n",
+            "c.yaml:2: not valid YAML: ",
+        ),
         ("- a\n", "c.yaml:1: "),
     ] {
         let message = error(text);
@@ -135,10 +144,18 @@ fn files_that_cannot_be_read_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("none.yaml");
     let message = load(Some(&missing)).unwrap_err().to_string();
-    assert!(message.starts_with(&missing.display().to_string()), "{message}");
+    assert!(
+        message.starts_with(&missing.display().to_string()),
+        "{message}"
+    );
     let message = load(Some(directory.path())).unwrap_err().to_string();
     assert!(message.contains("can't be read"), "{message}");
     let binary = directory.path().join("binary.yaml");
     std::fs::write(&binary, [0xff, 0xfe, 0x00]).unwrap();
-    assert!(load(Some(&binary)).unwrap_err().to_string().contains("UTF-8"));
+    assert!(
+        load(Some(&binary))
+            .unwrap_err()
+            .to_string()
+            .contains("UTF-8")
+    );
 }

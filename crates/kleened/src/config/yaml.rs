@@ -110,7 +110,10 @@ pub(super) fn parse(text: &str) -> Result<Node, ConfigError> {
     let raw: Option<Spanned<Raw>> =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let line = error.location().map_or(0, |location| location.line());
-            ConfigError::new(line, format!("not valid YAML: {}", without_location(&error)))
+            ConfigError::new(
+                line,
+                format!("not valid YAML: {}", without_location(&error)),
+            )
         })?;
     Ok(match raw {
         Some(raw) => node(String::new(), raw.referenced.line(), raw.value),
@@ -138,7 +141,11 @@ fn node(key: String, line: u64, raw: Raw) -> Node {
             Value::List(
                 items
                     .map(|(index, item)| {
-                        node(format!("{key}[{index}]"), item.referenced.line(), item.value)
+                        node(
+                            format!("{key}[{index}]"),
+                            item.referenced.line(),
+                            item.value,
+                        )
                     })
                     .collect(),
             )

@@ -6,14 +6,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use kleene_api::{
-    ContainerConfig, ContainerInspect, ContainerSummary, ErrorResponse, IdResponse,
-};
+use kleene_api::{ContainerConfig, ContainerInspect, ContainerSummary, ErrorResponse, IdResponse};
 use serde_json::{Map, Value};
 
 use super::convert;
 use super::error::{self, ApiError};
-use super::extract::{JsonBody, Name, Params, parse_json};
+use super::extract::{JsonBody, Name, Params, parse_object};
 use crate::app::App;
 
 /// Time that a container gets between SIGTERM and SIGKILL.
@@ -81,7 +79,7 @@ pub async fn container_update(
     // The original client repeats the container's reference in the body.
     fields.remove("container");
     let text = Value::Object(fields).to_string();
-    let config: ContainerConfig = parse_json(text.as_bytes()).map_err(ApiError::bad_request)?;
+    let config: ContainerConfig = parse_object(text.as_bytes()).map_err(ApiError::bad_request)?;
     let id = app.run(move |engine| {
         let present = engine.container_inspect(&reference)?.record;
         let changes = convert::container_changes(config, &present)?;

@@ -114,8 +114,8 @@ fn environment(texts: &[String]) -> Result<Vec<EnvVar>, EngineError> {
 }
 
 fn mount(config: &api::MountPointConfig) -> Result<MountSpec, EngineError> {
-    let mount = MountSpec::new(&config.source, &config.destination, config.read_only)
-        .map_err(invalid)?;
+    let mount =
+        MountSpec::new(&config.source, &config.destination, config.read_only).map_err(invalid)?;
     if mount.kind.name() == config.kind {
         return Ok(mount);
     }
@@ -139,7 +139,12 @@ fn mount(config: &api::MountPointConfig) -> Result<MountSpec, EngineError> {
 
 fn network_driver(text: &str) -> Result<NetworkDriver, EngineError> {
     use NetworkDriver::{Disabled, Host, Ipnet, Vnet};
-    word("network driver", text, &[Ipnet, Host, Vnet, Disabled], |d| d.as_str())
+    word(
+        "network driver",
+        text,
+        &[Ipnet, Host, Vnet, Disabled],
+        |d| d.as_str(),
+    )
 }
 
 fn restart_policy(text: &str) -> Result<RestartPolicy, EngineError> {
@@ -157,7 +162,10 @@ fn word<T: Copy>(
     let found = values.iter().find(|value| name(**value) == text);
     found.copied().ok_or_else(|| {
         let names: Vec<&str> = values.iter().map(|value| name(*value)).collect();
-        invalid(format_args!("invalid {what} '{text}': use one of {}", names.join(", ")))
+        invalid(format_args!(
+            "invalid {what} '{text}': use one of {}",
+            names.join(", ")
+        ))
     })
 }
 
@@ -222,7 +230,9 @@ pub fn new_image(config: api::ImageCreateConfig) -> Result<NewImage, EngineError
     }
     let required = |value: Option<String>, field: &str| {
         value.filter(|value| !value.is_empty()).ok_or_else(|| {
-            invalid(format_args!("the method '{method}' needs the field '{field}'"))
+            invalid(format_args!(
+                "the method '{method}' needs the field '{field}'"
+            ))
         })
     };
     let zfs = |mode| -> Result<ImageSource, EngineError> {
@@ -255,7 +265,9 @@ pub fn new_image(config: api::ImageCreateConfig) -> Result<NewImage, EngineError
 
 fn unknown_method(method: &str) -> EngineError {
     match did_you_mean(method, &METHODS) {
-        Some(near) => invalid(format_args!("unknown method '{method}': did you mean '{near}'?")),
+        Some(near) => invalid(format_args!(
+            "unknown method '{method}': did you mean '{near}'?"
+        )),
         None => invalid(format_args!(
             "unknown method '{method}': use one of {}",
             METHODS.join(", ")

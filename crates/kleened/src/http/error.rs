@@ -71,9 +71,7 @@ impl From<EngineError> for ApiError {
             | EngineError::NoSpace(_)
             | EngineError::Start(_)
             | EngineError::Cancelled => Self::conflict(message),
-            EngineError::Internal { .. } => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
-            }
+            EngineError::Internal { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }
     }
 }
@@ -148,11 +146,31 @@ mod tests {
     #[test]
     fn the_contracts_words() {
         for (error, status, message) in [
-            (EngineError::ContainerNotFound("x".into()), 404, "container not found"),
-            (EngineError::ContainerNotRunning("x".into()), 404, "container not running"),
-            (EngineError::ImageNotFound("x".into()), 404, "image not found"),
-            (EngineError::VolumeNotFound("x".into()), 404, "No such volume"),
-            (EngineError::ExecNotFound("x".into()), 404, "no such execution instance 'x'"),
+            (
+                EngineError::ContainerNotFound("x".into()),
+                404,
+                "container not found",
+            ),
+            (
+                EngineError::ContainerNotRunning("x".into()),
+                404,
+                "container not running",
+            ),
+            (
+                EngineError::ImageNotFound("x".into()),
+                404,
+                "image not found",
+            ),
+            (
+                EngineError::VolumeNotFound("x".into()),
+                404,
+                "No such volume",
+            ),
+            (
+                EngineError::ExecNotFound("x".into()),
+                404,
+                "no such execution instance 'x'",
+            ),
             (EngineError::Invalid("bad".into()), 400, "bad"),
             (EngineError::Conflict("c".into()), 409, "c"),
             (EngineError::InUse("u".into()), 409, "u"),

@@ -25,7 +25,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "the request has no body: a JSON object is wanted",
             ));
         }
-        parse_json(&bytes).map(Self).map_err(ApiError::bad_request)
+        parse_object(&bytes)
+            .map(Self)
+            .map_err(ApiError::bad_request)
     }
 }
 
@@ -38,6 +40,18 @@ async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
         Err(error) => Err(ApiError::bad_request(format!(
             "the request's body can't be read: {error}"
         ))),
+    }
+}
+
+/// Parses a JSON object; the error names the field and the position.
+///
+/// # Errors
+/// What is wrong, for the user.
+pub fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    // A derived deserialiser also takes an array of a structure's fields in their order.
+    match bytes.trim_ascii_start().first() {
+        Some(b'[') => Err("invalid JSON: an object is wanted, not an array".to_owned()),
+        _ => parse_json(bytes),
     }
 }
 
@@ -206,14 +220,23 @@ mod tests {
                 "nonsense",
                 "invalid JSON: expected ident at line 1 column 2",
             ),
-            ("{} {}", "invalid JSON: trailing characters at line 1 column 4"),
+            (
+                "{} {}",
+                "invalid JSON: trailing characters at line 1 column 4",
+            ),
         ] {
-            assert_eq!(parse_json::<ContainerConfig>(text.as_bytes()).unwrap_err(), error);
+            assert_eq!(
+                parse_json::<ContainerConfig>(text.as_bytes()).unwrap_err(),
+                error
+            );
         }
         let unknown = parse_json::<ContainerConfig>(b"{\"nmae\": 1}").unwrap_err();
         assert!(unknown.contains("unknown field `nmae`"), "{unknown}");
         let missing = parse_json::<ExecConfig>(b"{}").unwrap_err();
-        assert!(missing.contains("missing field `container_id`"), "{missing}");
+        assert!(
+            missing.contains("missing field `container_id`"),
+            "{missing}"
+        );
     }
 
     #[test]
@@ -222,8 +245,14 @@ mod tests {
         assert_eq!(all, Some(true));
         assert_eq!(params(&[]).flags(["all"]).unwrap(), [None]);
         for (pairs, message) in [
-            (vec![("all", "yes")], "the query parameter 'all' is 'yes': give true or false"),
-            (vec![("al", "true")], "unknown query parameter 'al': did you mean 'all'?"),
+            (
+                vec![("all", "yes")],
+                "the query parameter 'all' is 'yes': give true or false",
+            ),
+            (
+                vec![("al", "true")],
+                "unknown query parameter 'al': did you mean 'all'?",
+            ),
             (
                 vec![("all", "true"), ("all", "false")],
                 "the query parameter 'all' is given twice",
@@ -231,7 +260,9 @@ mod tests {
         ] {
             assert_eq!(params(&pairs).flags(["all"]).unwrap_err().message, message);
         }
-        let error = params(&[("a", "true")]).required_flags(["a", "b"]).unwrap_err();
+        let error = params(&[("a", "true")])
+            .required_flags(["a", "b"])
+            .unwrap_err();
         assert_eq!(error.message, "the query parameter 'b' is missing");
         assert!(params(&[("a", "")]).none().is_err());
     }

@@ -82,9 +82,15 @@ fn routes() -> Router<Arc<App>> {
         .route("/containers/list", get(containers::container_list))
         .route("/containers/create", post(containers::container_create))
         .route("/containers/prune", post(containers::container_prune))
-        .route("/containers/{id}/update", post(containers::container_update))
+        .route(
+            "/containers/{id}/update",
+            post(containers::container_update),
+        )
         .route("/containers/{id}/stop", post(containers::container_stop))
-        .route("/containers/{id}/inspect", get(containers::container_inspect))
+        .route(
+            "/containers/{id}/inspect",
+            get(containers::container_inspect),
+        )
         .route("/containers/{id}", delete(containers::container_remove))
         .route("/exec/create", post(exec::exec_create))
         .route("/exec/start", get(ws::exec_start))

@@ -67,7 +67,9 @@ struct Description;
 /// # Errors
 /// Never in practice: the document is plain JSON.
 pub fn generate() -> Result<String, serde_json::Error> {
-    Description::openapi().to_pretty_json().map(|json| json + "\n")
+    Description::openapi()
+        .to_pretty_json()
+        .map(|json| json + "\n")
 }
 
 #[cfg(test)]

@@ -69,7 +69,9 @@ pub async fn volume_inspect(
     let (view, mounts) = app.run(move |engine| engine.volume_inspect(&name)).await?;
     let mounts = mounts.iter();
     Ok(Json(VolumeInspect {
-        mountpoints: mounts.map(|(id, mount)| convert::mount_point(id, mount)).collect(),
+        mountpoints: mounts
+            .map(|(id, mount)| convert::mount_point(id, mount))
+            .collect(),
         volume: convert::volume(&view),
     }))
 }
@@ -90,7 +92,9 @@ pub async fn volume_remove(
     params: Params,
 ) -> Result<Json<IdResponse>, ApiError> {
     params.none()?;
-    Ok(named(app.run(move |engine| engine.volume_remove(&name)).await?))
+    Ok(named(
+        app.run(move |engine| engine.volume_remove(&name)).await?,
+    ))
 }
 
 /// Remove all volumes that no container mounts. Answers their names, the oldest first.

@@ -6,7 +6,9 @@ fn config(json: serde_json::Value) -> api::ContainerConfig {
 }
 
 fn refusal(json: serde_json::Value) -> String {
-    new_container(config(json)).expect_err("refused").to_string()
+    new_container(config(json))
+        .expect_err("refused")
+        .to_string()
 }
 
 fn record() -> ContainerRecord {
@@ -74,14 +76,32 @@ fn bad_containers_are_refused_by_name() {
     };
     for (message, part) in [
         (refusal(serde_json::json!({})), "no image is given"),
-        (refusal(serde_json::json!({"image": ""})), "no image is given"),
-        (refusal(serde_json::json!({"image": "a b"})), "invalid image reference"),
+        (
+            refusal(serde_json::json!({"image": ""})),
+            "no image is given",
+        ),
+        (
+            refusal(serde_json::json!({"image": "a b"})),
+            "invalid image reference",
+        ),
         (with("name", "x y".into()), "invalid container name"),
         (with("env", serde_json::json!(["X"])), "NAME=VALUE"),
-        (with("network_driver", "bridge".into()), "use one of ipnet, host, vnet, disabled"),
-        (with("restart_policy", "always".into()), "use one of no, on-startup"),
-        (mount("volume", "/srv", "/x"), "the type is 'volume', but the source is a path"),
-        (mount("nullfs", "data", "/x"), "the type is 'nullfs', but the source is the name"),
+        (
+            with("network_driver", "bridge".into()),
+            "use one of ipnet, host, vnet, disabled",
+        ),
+        (
+            with("restart_policy", "always".into()),
+            "use one of no, on-startup",
+        ),
+        (
+            mount("volume", "/srv", "/x"),
+            "the type is 'volume', but the source is a path",
+        ),
+        (
+            mount("nullfs", "data", "/x"),
+            "the type is 'nullfs', but the source is the name",
+        ),
         (mount("bind", "data", "/x"), "invalid mount type 'bind'"),
         (mount("volume", "../x", "/x"), "must be absolute"),
         (mount("volume", "data", "x"), "relative"),
@@ -131,25 +151,58 @@ fn images_come_from_the_methods_of_the_contract() {
         "localtime": "true", "update": "false", "autotag": true,
     }))
     .unwrap();
-    assert!(matches!(fetch.source, ImageSource::Userland(Source::Archive { .. })));
+    assert!(matches!(
+        fetch.source,
+        ImageSource::Userland(Source::Archive { .. })
+    ));
     assert!(fetch.reference.is_none() && !fetch.autotag);
     assert!(!fetch.extras.resolv_conf && fetch.extras.localtime);
-    let auto = |tag: &str| new(serde_json::json!({"method": "fetch-auto", "tag": tag, "autotag": true}));
+    let auto =
+        |tag: &str| new(serde_json::json!({"method": "fetch-auto", "tag": tag, "autotag": true}));
     assert!(auto("").unwrap().autotag && !auto("x").unwrap().autotag);
     let host = new(serde_json::json!({"method": "host", "tag": "base:1", "add": ["/bin/ls"]}));
     let (name, tag) = host.unwrap().reference.unwrap();
     assert_eq!((name.as_str(), tag.as_str()), ("base", "1"));
     let copy = new(serde_json::json!({"method": "zfs-copy", "zfs_dataset": "tank/x"})).unwrap();
-    let copied = |source| matches!(source, ImageSource::Zfs { mode: AdoptMode::Copy, .. });
+    let copied = |source| {
+        matches!(
+            source,
+            ImageSource::Zfs {
+                mode: AdoptMode::Copy,
+                ..
+            }
+        )
+    };
     assert!(copied(copy.source));
     for (json, part) in [
-        (serde_json::json!({"method": "fetch"}), "needs the field 'url'"),
-        (serde_json::json!({"method": "zfs-clone", "url": "x"}), "needs the field 'zfs_dataset'"),
-        (serde_json::json!({"method": "fetsh"}), "did you mean 'fetch'?"),
-        (serde_json::json!({"method": "pull"}), "use one of fetch, fetch-auto, host"),
-        (serde_json::json!({"method": "host", "tag": "a@b"}), "without a snapshot"),
-        (serde_json::json!({"method": "host", "tag": "a b"}), "invalid image reference"),
-        (serde_json::json!({"method": "host", "update": true}), "not available yet"),
+        (
+            serde_json::json!({"method": "fetch"}),
+            "needs the field 'url'",
+        ),
+        (
+            serde_json::json!({"method": "zfs-clone", "url": "x"}),
+            "needs the field 'zfs_dataset'",
+        ),
+        (
+            serde_json::json!({"method": "fetsh"}),
+            "did you mean 'fetch'?",
+        ),
+        (
+            serde_json::json!({"method": "pull"}),
+            "use one of fetch, fetch-auto, host",
+        ),
+        (
+            serde_json::json!({"method": "host", "tag": "a@b"}),
+            "without a snapshot",
+        ),
+        (
+            serde_json::json!({"method": "host", "tag": "a b"}),
+            "invalid image reference",
+        ),
+        (
+            serde_json::json!({"method": "host", "update": true}),
+            "not available yet",
+        ),
         (
             serde_json::json!({"method": "fetch", "url": "x", "add": ["/x"]}),
             "belongs to the method 'host'",
@@ -192,6 +245,9 @@ fn containers_are_shown_with_the_contracts_fields() {
         ["container_id", "destination", "read_only", "source", "type"]
     );
     assert_eq!(inspect["container_mountpoints"][0]["type"], "volume");
-    let nameless = ContainerView { image: None, ..view };
+    let nameless = ContainerView {
+        image: None,
+        ..view
+    };
     assert_eq!(container_summary(&nameless).image_name, "");
 }

@@ -92,12 +92,7 @@ fn exit_frame(exit: &ExitInfo) -> Message {
 }
 
 /// Carries the streams of a process until either side ends.
-async fn attached(
-    app: &App,
-    session: &mut Session,
-    id: &ExecId,
-    stream: tokio::net::UnixStream,
-) {
+async fn attached(app: &App, session: &mut Session, id: &ExecId, stream: tokio::net::UnixStream) {
     let outcome = match session.starting().await {
         Ok(()) => relay::relay(app, id, session, stream).await,
         Err(gone) => gone.into(),
@@ -128,7 +123,9 @@ async fn attached(
 /// does next finds the container stopped.
 async fn ended(app: &App, session: &mut Session, id: &ExecId, status: Option<ExitStatus>) {
     let exec = id.clone();
-    let ended = app.run(move |engine| engine.exec_ended(&exec, status)).await;
+    let ended = app
+        .run(move |engine| engine.exec_ended(&exec, status))
+        .await;
     let ended = match ended {
         Ok(ended) => ended,
         Err(error) => {

@@ -20,9 +20,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::debug;
 
-use crate::codec::FrameReader;
 use super::session::{Gone, Session};
 use crate::app::App;
+use crate::codec::FrameReader;
 use crate::http::convert;
 use crate::http::extract::parse_json;
 
@@ -58,7 +58,12 @@ pub(super) async fn relay(
 ) -> Outcome {
     let (from_process, to_process) = stream.into_split();
     let channels = session.subprotocol;
-    let output = pin!(output(from_process, &mut session.sink, channels, app.timing.ping));
+    let output = pin!(output(
+        from_process,
+        &mut session.sink,
+        channels,
+        app.timing.ping
+    ));
     let input = pin!(input(app, exec, &mut session.source, to_process, channels));
     tokio::select! {
         // A process that has ended counts, even if its client went away at the same moment.

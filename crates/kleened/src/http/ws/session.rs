@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::app::{Stop, Timing};
-use crate::http::extract::parse_json;
+use crate::http::extract::parse_object;
 
 /// The client has gone away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Session {
             }
         };
         let problem = match timeout(limit, first).await {
-            Ok(Ok(Some(text))) => match parse_json(text.as_bytes()) {
+            Ok(Ok(Some(text))) => match parse_object(text.as_bytes()) {
                 Ok(config) => return Some(config),
                 Err(problem) => problem,
             },

@@ -1,0 +1,120 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::config::{Config, Place, SocketConfig};
+
+const EXAMPLES: &str = "\
+Examples:
+  kleened                                     run with /etc/kleened/config.yaml if there is one,
+                                              else with the built-in defaults
+  kleened --config /etc/kleened/test.yaml     run with this configuration
+  kleened --root /srv/kleene --socket /run/k.sock
+                                              a second, private daemon
+  kleened --check-config                      say what is wrong with the configuration, and end
+  kleened --openapi > kleened.json            write the description of the HTTP interface
+
+Signals:
+  SIGTERM, SIGINT   answer the requests that are being worked on, then end; containers live on
+
+Exit codes:
+  0  ended by a signal    1  failed; the reason is on standard error    2  wrong usage";
+
+/// The Kleene daemon: containers whose data is kept.
+#[derive(Debug, Parser)]
+#[command(name = "kleened", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Arguments {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Kleene root, in place of the configured one: an absolute directory or a ZFS dataset
+    #[arg(long, value_name = "ROOT")]
+    pub root: Option<String>,
+
+    /// Listen here, in place of the configured sockets: a path, http:///path/to.sock or
+    /// http://IP:PORT; can be given several times
+    #[arg(long, value_name = "ADDRESS", value_parser = socket)]
+    pub socket: Vec<SocketConfig>,
+
+    /// Check the configuration and end
+    #[arg(long)]
+    pub check_config: bool,
+
+    /// Print the OpenAPI document and end
+    #[arg(long)]
+    pub openapi: bool,
+}
+
+impl Arguments {
+    /// Puts what was given on the command line in the place of what is configured.
+    pub fn apply(self, config: &mut Config) {
+        if let Some(root) = self.root {
+            config.kleene_root = root;
+        }
+        if !self.socket.is_empty() {
+            config.sockets = self.socket;
+        }
+    }
+}
+
+fn socket(text: &str) -> Result<SocketConfig, String> {
+    let address = match text.starts_with('/') {
+        true => format!("http://{text}").parse(),
+        false => text.parse(),
+    };
+    let address: crate::config::Address =
+        address.map_err(|e: crate::config::AddressError| e.to_string())?;
+    match (&address.place, address.tls) {
+        (_, true) => Err("TLS needs certificates: use a configuration file".to_owned()),
+        (Place::Unix(_) | Place::Tcp(_), false) => Ok(SocketConfig { address, tls: None }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from([&["kleened"], arguments].concat())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_beat_the_configuration() {
+        let arguments = [
+            "--root",
+            "/k",
+            "--socket",
+            "/a.sock",
+            "--socket",
+            "http://127.0.0.1:1",
+        ];
+        let mut config = Config::default();
+        parse(&arguments).unwrap().apply(&mut config);
+        assert_eq!(config.kleene_root, "/k");
+        let addresses: Vec<String> = config
+            .sockets
+            .iter()
+            .map(|socket| socket.address.to_string())
+            .collect();
+        assert_eq!(addresses, ["http:///a.sock", "http://127.0.0.1:1"]);
+        let mut config = Config::default();
+        parse(&[]).unwrap().apply(&mut config);
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn bad_sockets_are_refused() {
+        for socket in ["x.sock", "https:///x", "ftp://x", "http://host:1"] {
+            assert!(parse(&["--socket", socket]).is_err(), "{socket}");
+        }
+    }
+}
