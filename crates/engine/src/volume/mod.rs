@@ -105,10 +105,14 @@ impl Engine {
                 .iter()
                 .map(|user| format!("{} ({})", user.id, user.name))
                 .collect();
+            let noun = if users.len() == 1 {
+                "container"
+            } else {
+                "containers"
+            };
             return Err(EngineError::InUse(format!(
-                "volume '{name}' is used by container {}: remove {} first",
+                "volume '{name}' is used by {noun} {}: remove the {noun} first",
                 users.join(", "),
-                if users.len() == 1 { "it" } else { "them" }
             )));
         }
         self.remove_for_good(Step::RemoveVolume(name.clone()), || {
