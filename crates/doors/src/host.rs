@@ -274,7 +274,9 @@ pub trait Host: Send + Sync {
     /// When the host can't tell.
     fn probe(&self, exec: &ExecId) -> Result<Probe, HostError>;
 
-    /// Sends a signal to the instance's process alone. `signal` is the platform's number.
+    /// Sends a signal to the instance's process alone. `signal` is the platform's number. A process
+    /// that would end by it, but can't take notice of it because it handles no signals as process 1,
+    /// is killed.
     ///
     /// # Errors
     /// [`HostError::NotRunning`].
