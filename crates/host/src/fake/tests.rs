@@ -1,3 +1,5 @@
+//! Tests of the in-memory host.
+
 use std::io::Read;
 
 use kleene_doors::frames::Frame;

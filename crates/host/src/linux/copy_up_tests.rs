@@ -1,3 +1,5 @@
+//! Tests of copying up, on real trees.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+//! Tests of destinations, against hostile roots.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 

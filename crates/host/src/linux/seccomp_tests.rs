@@ -1,3 +1,5 @@
+//! Tests of the filter: interpreted, and loaded for real.
+
 use std::collections::BTreeSet;
 
 use super::*;

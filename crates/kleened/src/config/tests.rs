@@ -1,3 +1,5 @@
+//! Tests of what the configuration accepts, and how it refuses the rest.
+
 use super::*;
 
 fn error(text: &str) -> String {

@@ -1,3 +1,5 @@
+//! Tests of the conversions.
+
 use super::*;
 use kleene_types::ExecId;
 

@@ -1,0 +1,15 @@
+//! Unpacking archives: honest ones completely, hostile ones not at all.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests may panic"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod archive;
+mod honest;
+mod hostile;
