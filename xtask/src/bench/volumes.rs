@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use kleene_storage::testkit::ZfsPool;
 
 use super::ROUNDS;
 use super::daemon::{Daemon, request};
@@ -20,7 +21,35 @@ const BYTES: usize = 20_000;
 /// Runs the benchmarks of both rooms.
 pub fn run(scratch: &Path, rows: &mut Vec<Row>) -> Result<()> {
     dir(scratch, rows)?;
+    zfs(scratch, rows)?;
     populate(scratch, rows)
+}
+
+/// A volume's life on ZFS, beside the two bare commands that it can't do without.
+fn zfs(scratch: &Path, rows: &mut Vec<Row>) -> Result<()> {
+    let pool = ZfsPool::create();
+    let daemon = Daemon::start(&scratch.join("zfs"), Path::new(&pool.kleene_root()))?;
+    let ours = || create_and_remove(&daemon, 1).map(|sample| sample.median());
+    let bare = || {
+        let dataset = format!("{}/bare", pool.name());
+        time(|| {
+            shell::output(Command::new("zfs").arg("create").arg(&dataset))?;
+            // zfs-fuse unmounts asynchronously: the first attempts may find the dataset busy.
+            let destroy = || shell::output(Command::new("zfs").arg("destroy").arg(&dataset));
+            (0..200)
+                .find_map(|_| destroy().ok())
+                .context("zfs destroy")
+                .map(drop)
+        })
+    };
+    let [ours, bare] = paired(ROUNDS, [&ours, &bare])?;
+    rows.push(Row::ratio(
+        "zfs: volume create + rm / bare commands",
+        &ours,
+        &bare,
+        1.3,
+    ));
+    Ok(())
 }
 
 fn create_and_remove(daemon: &Daemon, rounds: usize) -> Result<Sample> {
