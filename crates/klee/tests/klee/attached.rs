@@ -129,6 +129,28 @@ fn failures_to_start_have_their_own_codes() {
 }
 
 #[test]
+fn what_was_never_started_is_removed_when_that_was_wanted() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.exit(127, Some("not found")).await;
+            socket.close(1011, "error", "", "").await;
+        })
+        .on("DELETE", "/containers/835b746a9e0d", 200, json!({"id": ID}))
+        .start();
+    Klee::new(&daemon, &["run", "-q", "base", "x"])
+        .run()
+        .assert(127, "", "error: not found\n");
+    assert_eq!(daemon.calls().len(), 3);
+    Klee::new(&daemon, &["run", "-q", "--rm", "base", "x"])
+        .run()
+        .assert(127, "", "error: not found\n");
+    assert_eq!(
+        daemon.calls().last().unwrap(),
+        "DELETE /containers/835b746a9e0d"
+    );
+}
+
+#[test]
 fn a_failure_without_an_exit_code_is_told_whole() {
     let daemon = FakeDaemon::script()
         .on("POST", "/exec/create", 201, json!({"id": EXEC}))

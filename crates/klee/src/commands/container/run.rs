@@ -1,6 +1,7 @@
 //! `klee container run`.
 
 use clap::Args;
+use kleene_client::Client;
 
 use crate::attach;
 use crate::commands::Session;
@@ -55,14 +56,29 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     config.auto_remove = options.rm.then_some(true);
     let client = session.client().await?;
     let id = create::create(&client, &config, &options.create.container).await?;
-    let detach = attach::detaches(options.start);
-    if !options.start.quiet || detach {
-        session.ui.line(&id)?;
+    let result = start(session, &client, &id, options.start).await;
+    if result.is_err() && options.rm {
+        // The daemon removes it when it stops, which one that was never started doesn't. Should it
+        // run after all, this is refused.
+        let _ = client.container_remove(&id).await;
     }
-    let process = attach::own_process(&id, options.start.tty);
+    result
+}
+
+async fn start(
+    session: &Session,
+    client: &Client,
+    id: &str,
+    options: StartOptions,
+) -> CommandResult {
+    let detach = attach::detaches(options);
+    if !options.quiet || detach {
+        session.ui.line(id)?;
+    }
+    let process = attach::own_process(id, options.tty);
     if detach {
-        attach::start_detached(session.ui, &client, process, options.start.quiet).await?;
+        attach::start_detached(session.ui, client, process, options.quiet).await?;
         return Ok(Exit::Success);
     }
-    attach::start_attached(session.ui, &client, process, options.start).await
+    attach::start_attached(session.ui, client, process, options).await
 }
