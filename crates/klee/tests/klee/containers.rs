@@ -252,6 +252,36 @@ fn stopping_and_removing_several() {
 }
 
 #[test]
+fn forced_removal_of_containers_that_remove_themselves() {
+    let daemon = FakeDaemon::script()
+        .on("POST", "/containers/a/stop", 200, json!({"id": ID}))
+        .on(
+            "DELETE",
+            "/containers/a",
+            404,
+            json!({"message": "no such container"}),
+        )
+        .on(
+            "POST",
+            "/containers/b/stop",
+            404,
+            json!({"message": "container not found"}),
+        )
+        .on(
+            "DELETE",
+            "/containers/b",
+            404,
+            json!({"message": "no such container"}),
+        )
+        .on("GET", "/containers/list?all=true", 200, json!([]))
+        .start();
+    let missing = "error: container 'b': no such container\n";
+    Klee::new(&daemon, &["rmc", "-f", "a", "b"])
+        .run()
+        .assert(1, "cc1ea0ff3f5a\n", missing);
+}
+
+#[test]
 fn updates_touch_only_what_is_given() {
     let daemon = FakeDaemon::script()
         .on("POST", "/containers/web/update", 201, json!({"id": ID}))

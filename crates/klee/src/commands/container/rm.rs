@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use kleene_client::Client;
 
 use crate::commands::Session;
 use crate::error::CommandResult;
@@ -27,22 +28,33 @@ pub struct Options {
 pub async fn run(session: &Session, options: Options) -> CommandResult {
     let client = &session.client().await?;
     let remove = async |name: String| {
-        if options.force {
-            match client.container_stop(&name).await {
-                Ok(_) => {}
-                // It doesn't run, or doesn't exist: the removal tells.
-                Err(error) if error.status() == Some(404) => {}
-                Err(error) => return Err(Noun::Container.failed(client, &name, error).await),
-            }
-        }
-        match client.container_remove(&name).await {
-            Ok(id) => session.ui.line(&id),
-            Err(error) if error.status() == Some(409) && !options.force => {
+        let stopped = match options.force {
+            true => stop(client, &name).await?,
+            false => None,
+        };
+        match (client.container_remove(&name).await, stopped) {
+            (Ok(id), _) => session.ui.line(&id),
+            // It was one that is removed as soon as it stops.
+            (Err(error), Some(id)) if error.status() == Some(404) => session.ui.line(&id),
+            (Err(error), _) => {
+                let running = error.status() == Some(409) && !options.force;
                 let error = Noun::Container.failed(client, &name, error).await;
-                Err(error.hint("stop it first, or use --force"))
+                Err(match running {
+                    true => error.hint("stop it first, or use --force"),
+                    false => error,
+                })
             }
-            Err(error) => Err(Noun::Container.failed(client, &name, error).await),
         }
     };
     Ok(session.for_each(&options.containers, remove).await)
+}
+
+/// Stops a container that may not run. The answer is its id if it did.
+async fn stop(client: &Client, name: &str) -> CommandResult<Option<String>> {
+    match client.container_stop(name).await {
+        Ok(id) => Ok(Some(id)),
+        // It doesn't run, or doesn't exist: the removal tells.
+        Err(error) if error.status() == Some(404) => Ok(None),
+        Err(error) => Err(Noun::Container.failed(client, name, error).await),
+    }
 }

@@ -187,6 +187,7 @@ impl Bar {
             None => "{spinner} {msg} {bytes}",
         };
         if self.0.length() != progress.total || self.0.message() != progress.step {
+            self.0.set_message(progress.step.clone());
             // The templates are constants: a bad one would only leave the former style.
             if let Ok(style) = ProgressStyle::with_template(template) {
                 self.0.set_style(style.progress_chars("=> "));
@@ -195,7 +196,6 @@ impl Bar {
                 Some(total) => self.0.set_length(total),
                 None => self.0.unset_length(),
             }
-            self.0.set_message(progress.step.clone());
         }
         self.0.set_position(progress.done);
     }
