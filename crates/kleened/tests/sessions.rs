@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use kleene_api::{ExitInfo, MessageType, PROGRESS_PROTOCOL, ProgressInfo, STREAMS_PROTOCOL};
+use kleene_api::{ExitInfo, MessageType, STREAMS_PROTOCOL};
 use kleene_doors::frames::{Frame, MAX_CHUNK};
 use kleene_doors::host::{ExitStatus, Stdin, WindowSize};
 use kleene_host::fake::Stage;
@@ -185,6 +185,18 @@ async fn a_client_that_goes_away_ends_its_process_and_no_other() {
     assert!(daemon.host.seen(&init).unwrap().signals.is_empty());
     let (_, list) = daemon.get("/containers/list").await;
     assert_eq!(list[0]["id"], container.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_goes_away_hangs_up() {
+    let daemon = Daemon::start().await;
+    daemon.container("web", &["stubborn"]).await;
+    let config = json!({"container_id": "web", "tty": true});
+    let exec = support::id_of(daemon.post("/exec/create", config).await, 201);
+    let mut session = daemon.start_exec(&exec, true, None).await;
+    session.starting().await;
+    drop(session);
+    daemon.wait(&exec.parse().unwrap(), |seen| seen.signals == [15, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -444,112 +456,6 @@ async fn a_client_that_vanishes_while_its_input_is_stuck_is_noticed() {
     drop(session);
     daemon.wait(&exec, |seen| seen.signals == [15]);
     drop(end);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn images_report_progress_as_asked_for() {
-    let daemon = Daemon::start().await;
-    let config = json!({"method": "fetch", "url": "file:///good", "tag": "x:1"});
-    let (code, message) = daemon.create_image(config).await;
-    assert_eq!((code, message.message.as_str()), (1000, "image created"));
-    let (_, shown) = daemon.get("/images/x:1/inspect").await;
-    assert_eq!(shown["id"], message.data.as_str());
-
-    let mut session = daemon
-        .session("/images/create", Some(PROGRESS_PROTOCOL))
-        .await;
-    session
-        .send_text(&json!({"method": "fetch", "url": "file:///endless"}).to_string())
-        .await;
-    session.starting().await;
-    let progress: ProgressInfo = serde_json::from_str(&session.text().await).unwrap();
-    assert_eq!(
-        (progress.step.as_str(), progress.done, progress.total),
-        ("unpacking", 50, Some(100))
-    );
-    drop(session);
-
-    let mut session = daemon.session("/images/create", None).await;
-    session
-        .send_text(&json!({"method": "fetch", "url": "file:///endless"}).to_string())
-        .await;
-    session.starting().await;
-    assert_eq!(session.text().await, "unpacking\n");
-    // Going away cancels, and nothing is left of it.
-    drop(session);
-    daemon.app.sessions.idle().await;
-    let (_, list) = daemon.get("/images/list").await;
-    assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn images_that_cannot_be_made() {
-    let daemon = Daemon::start().await;
-    for (config, part) in [
-        (
-            json!({"method": "fetch", "url": "file:///broken"}),
-            "file:///broken is truncated",
-        ),
-        (json!({"method": "fetch-auto"}), "use 'fetch' or 'host'"),
-        (json!({"method": "fetch"}), "needs the field 'url'"),
-        (json!({"method": "nonsense"}), "unknown method 'nonsense'"),
-        (
-            json!({"method": "zfs-clone", "zfs_dataset": "tank/none"}),
-            "tank/none",
-        ),
-    ] {
-        let mut session = daemon.session("/images/create", None).await;
-        session.send_text(&config.to_string()).await;
-        session.starting().await;
-        let whole = session.text().await;
-        assert!(
-            whole.starts_with("error: ") && whole.contains(part),
-            "{whole}"
-        );
-        let (code, message) = session.closed().await;
-        assert_eq!((code, message.msg_type), (1011, MessageType::Error));
-        assert!(
-            message.message.starts_with("image creation failed: "),
-            "{}",
-            message.message
-        );
-
-        let mut session = daemon
-            .session("/images/create", Some(PROGRESS_PROTOCOL))
-            .await;
-        session.send_text(&config.to_string()).await;
-        session.starting().await;
-        let progress: ProgressInfo = serde_json::from_str(&session.text().await).unwrap();
-        assert!(progress.error.unwrap().contains(part));
-        assert_eq!(session.closed().await.0, 1011);
-    }
-    assert_eq!(
-        daemon.get("/images/list").await.1.as_array().unwrap().len(),
-        1
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn builds_fail_in_the_contracts_way() {
-    let daemon = Daemon::start().await;
-    let mut session = daemon.session("/images/build", None).await;
-    // As the original client sends it.
-    let config = json!({
-        "context": "/src", "dockerfile": "Dockerfile", "tag": "", "quiet": "false",
-        "cleanup": false, "buildargs": {}, "networks": [],
-        "container_config": {"name": null, "image": null, "network_driver": "host"},
-    });
-    session.send_text(&config.to_string()).await;
-    session.starting().await;
-    assert!(
-        session
-            .text()
-            .await
-            .starts_with("image builds are not available yet")
-    );
-    let (code, message) = session.closed().await;
-    assert_eq!((code, message.msg_type), (1011, MessageType::Error));
-    assert_eq!(message.data, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

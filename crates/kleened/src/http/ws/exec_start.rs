@@ -15,7 +15,8 @@ use crate::app::App;
 use crate::http::convert;
 use crate::http::error::log;
 
-/// POSIX gives it this number everywhere.
+/// POSIX gives these two the same numbers everywhere.
+const SIGHUP: i32 = 1;
 const SIGTERM: i32 = 15;
 
 /// Exit code of a process that was not started for reasons of ours.
@@ -101,13 +102,13 @@ async fn attached(app: &App, session: &mut Session, id: &ExecId, stream: tokio::
     match outcome {
         Outcome::Exited(status) => ended(app, session, id, Some(status)).await,
         Outcome::Broken => ended(app, session, id, None).await,
-        Outcome::Gone => relay::signal(app, id, SIGTERM).await,
+        Outcome::Gone => end_process(app, id).await,
         Outcome::Detached => {
             let (code, message) = (close_code::DETACHED, format!("detached from {id}"));
             session.close(code, MessageType::Closing, message, "").await;
         }
         Outcome::BadFrame(problem) => {
-            relay::signal(app, id, SIGTERM).await;
+            end_process(app, id).await;
             let code = close_code::BAD_CONFIG;
             session.close(code, MessageType::Error, problem, "").await;
         }
@@ -116,6 +117,19 @@ async fn attached(app: &App, session: &mut Session, id: &ExecId, stream: tokio::
             let code = close_code::FAILED;
             session.close(code, MessageType::Error, message, "").await;
         }
+    }
+}
+
+/// Asks a process to end whose client has gone away. Interactive shells ignore SIGTERM, but a
+/// terminal that is gone is announced by SIGHUP.
+async fn end_process(app: &App, id: &ExecId) {
+    relay::signal(app, id, SIGTERM).await;
+    let exec = id.clone();
+    let record = app
+        .run(move |engine| engine.exec_inspect(exec.as_str()))
+        .await;
+    if record.is_ok_and(|record| record.tty) {
+        relay::signal(app, id, SIGHUP).await;
     }
 }
 
