@@ -4,6 +4,7 @@
 //! door in memory, for tests of code above it. A room for FreeBSD (jails) comes with its own
 //! module.
 
+pub mod allocator;
 pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
