@@ -457,18 +457,22 @@ fn the_third_interrupt_is_for_klee() {
 
 #[test]
 fn signals_are_noticed_while_nobody_reads_the_output() {
+    // More than a pipe holds, less than pipe and connection together.
+    const FRAMES: usize = 24;
+    let (signalled, is_signalled) = std::sync::mpsc::channel();
     let daemon = creating()
-        .session("/exec/start", |mut socket| async move {
-            socket.starting("").await;
-            socket.channel(Channel::Stdout, b"ready\n").await;
-            for _ in 0..64 {
-                socket.channel(Channel::Stdout, &[b'x'; 4096]).await;
+        .session("/exec/start", move |mut socket| {
+            let signalled = signalled.clone();
+            async move {
+                socket.starting("").await;
+                socket.channel(Channel::Stdout, b"ready\n").await;
+                for _ in 0..FRAMES {
+                    socket.channel(Channel::Stdout, &[b'x'; 4096]).await;
+                }
+                assert_eq!(socket.control().await, Some(Control::Signal(2)));
+                signalled.send(()).unwrap();
+                socket.finish(130).await;
             }
-            match socket.control().await {
-                Some(Control::Signal(2)) => socket.exit(130, None).await,
-                other => panic!("{other:?}"),
-            }
-            socket.close(1000, "closing", "", "").await;
         })
         .start();
     let mut running = Klee::new(&daemon, &["run", "-q", "base"]).spawn(
@@ -477,12 +481,15 @@ fn signals_are_noticed_while_nobody_reads_the_output() {
         Stdio::null(),
     );
     let mut stdout = running.0.stdout.take().unwrap();
-    let mut ready = [0; 6];
-    stdout.read_exact(&mut ready).unwrap();
+    stdout.read_exact(&mut [0; 6]).unwrap();
     running.signal(Signal::INT);
+    let patience = std::time::Duration::from_secs(60);
+    is_signalled
+        .recv_timeout(patience)
+        .expect("no signal while the output waits");
     let mut rest = Vec::new();
     stdout.read_to_end(&mut rest).unwrap();
-    assert_eq!(rest.len(), 64 * 4096);
+    assert_eq!(rest.len(), FRAMES * 4096);
     assert_eq!(running.wait(), Some(130));
 }
 
