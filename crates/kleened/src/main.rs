@@ -11,6 +11,7 @@ use kleened::{daemon, http, tls};
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
+    kleene_host::allocator::keep_small();
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
