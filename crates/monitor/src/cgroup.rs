@@ -16,7 +16,7 @@ use crate::proto::CgroupPlan;
 
 /// The devices that a container may use, as everywhere: all may be made (`m`), but only these be
 /// read and written: null, zero, full, random, urandom, tty, console, ptmx, pts.
-const DEVICES: [&str; 11] = [
+pub(crate) const DEVICES: [&str; 11] = [
     "c *:* m",
     "b *:* m",
     "c 1:3 rwm",

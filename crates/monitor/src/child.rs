@@ -75,14 +75,18 @@ fn make(container: &NewContainer) -> Started<(OwnedFd, OwnedFd)> {
         .or_fail(|| "making mount and control group namespaces".to_owned())?;
     mounts::enter_root(&container.root)?;
     let dev = mounts::populate(container.root.as_fd(), container)?;
-    let hostname = container.hostname.as_bytes();
-    let hostname = hostname.get(..LONGEST_HOSTNAME).unwrap_or(hostname);
-    rustix::system::sethostname(hostname)
+    rustix::system::sethostname(host_name(&container.hostname).as_bytes())
         .or_fail(|| format!("setting the host name '{}'", container.hostname))?;
     if container.network == Network::Disabled {
         loopback().or_fail(|| "bringing the loopback interface up".to_owned())?;
     }
     Ok((open_root()?, dev))
+}
+
+/// As much of a name as the kernel takes.
+pub(crate) fn host_name(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(LONGEST_HOSTNAME))
+        .unwrap_or(name)
 }
 
 fn loopback() -> std::io::Result<()> {
@@ -162,7 +166,7 @@ fn own(stream: &OwnedFd, identity: &Identity) -> rustix::io::Result<()> {
     rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None::<Gid>)
 }
 
-fn redirect(
+pub(crate) fn redirect(
     stdin: BorrowedFd<'_>,
     stdout: BorrowedFd<'_>,
     stderr: BorrowedFd<'_>,

@@ -9,7 +9,7 @@ use crate::sys;
 use crate::user::Identity;
 
 /// What root may do in a container: Docker's default set. See `capabilities(7)`.
-const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+pub(crate) const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FSETID)
     .union(CapabilitySet::FOWNER)

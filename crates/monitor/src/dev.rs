@@ -32,7 +32,7 @@ const LINKS: [(&str, &str); 6] = [
 const NULL: (u32, u32) = (1, 3);
 const PTMX: (u32, u32) = (5, 2);
 /// The group of terminals in every distribution (`tty`).
-const TTY_GROUP: &str = "5";
+pub(crate) const TTY_GROUP: &str = "5";
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
 /// Mounts `/dev` and what belongs in it.

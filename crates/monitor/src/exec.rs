@@ -10,7 +10,7 @@ use crate::failure::{Started, not_executable, not_found, setup};
 use crate::user::Identity;
 
 /// Where programs are looked for when the environment doesn't say.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program with its arguments and environment, ready for `execve(2)`.
 pub(crate) struct Program {
@@ -21,25 +21,13 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Puts everything together: what `process` says, and `HOME` (and `TERM` on a terminal) if it
-    /// says nothing of them.
+    /// Puts everything together.
     pub(crate) fn new(process: &Process, identity: &Identity) -> Started<Self> {
         let name = match process.argv.first() {
             Some(name) if !name.is_empty() => name.clone(),
             _ => return Err(not_found("there is no command to execute: name a program")),
         };
-        let has = |wanted: &str| process.env.iter().any(|variable| variable.name() == wanted);
-        let mut environment: Vec<String> = process
-            .env
-            .iter()
-            .map(|variable| variable.as_str().to_owned())
-            .collect();
-        if !has("HOME") {
-            environment.push(format!("HOME={}", identity.home.as_deref().unwrap_or("/")));
-        }
-        if process.tty && !has("TERM") {
-            environment.push("TERM=xterm".to_owned());
-        }
+        let environment = environment(process, identity);
         let path = process
             .env
             .iter()
@@ -119,13 +107,27 @@ impl Program {
     }
 }
 
+/// What `process` says, and `HOME` (and `TERM` on a terminal) if it says nothing of them.
+pub(crate) fn environment(process: &Process, identity: &Identity) -> Vec<String> {
+    let has = |wanted: &str| process.env.iter().any(|variable| variable.name() == wanted);
+    let given = process.env.iter();
+    let mut environment: Vec<String> = given.map(|variable| variable.as_str().to_owned()).collect();
+    if !has("HOME") {
+        environment.push(format!("HOME={}", identity.home.as_deref().unwrap_or("/")));
+    }
+    if process.tty && !has("TERM") {
+        environment.push("TERM=xterm".to_owned());
+    }
+    environment
+}
+
 /// An empty directory in `PATH` means the working directory.
 fn join(directory: &str, name: &str) -> String {
     let directory = if directory.is_empty() { "." } else { directory };
     format!("{}/{name}", directory.trim_end_matches('/'))
 }
 
-fn c_strings(texts: &[String]) -> Started<Vec<CString>> {
+pub(crate) fn c_strings(texts: &[String]) -> Started<Vec<CString>> {
     let c_string = |text: &String| {
         CString::new(text.as_bytes())
             .map_err(|_| setup(format!("{text:?} contains a NUL character: remove it")))
@@ -143,7 +145,7 @@ fn is_directory(path: &CStr) -> bool {
 }
 
 /// Only returns when it fails.
-fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+pub(crate) fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts
             .iter()

@@ -13,6 +13,7 @@
 //! | what containers' mount namespaces are made of | [`nursery`] |
 //! | opening everything on the host | `prepare` |
 //! | what happens between clone and exec | `child`, with `mounts`, `dev`, `user`, `confine`, `exec` |
+//! | the same by an outside OCI runtime | `outside`, `oci`, `view` |
 //! | the event loop | `relay`, with `client`, `input`, `log` |
 
 pub mod proto;
@@ -45,6 +46,10 @@ mod mounts;
 #[cfg(target_os = "linux")]
 pub mod nursery;
 #[cfg(target_os = "linux")]
+mod oci;
+#[cfg(target_os = "linux")]
+mod outside;
+#[cfg(target_os = "linux")]
 mod prepare;
 #[cfg(target_os = "linux")]
 mod process;
@@ -56,6 +61,8 @@ pub mod sealed;
 pub mod sys;
 #[cfg(target_os = "linux")]
 mod user;
+#[cfg(target_os = "linux")]
+mod view;
 
 #[cfg(target_os = "linux")]
 pub use process::run;

@@ -21,7 +21,7 @@ use crate::prepare::{Bind, NewContainer};
 use crate::root::set_tree_attributes;
 
 /// Parts of `/proc` that tell about the host, or act on it, as Docker hides them.
-const MASKED_IN_PROC: [&str; 10] = [
+pub(crate) const MASKED_IN_PROC: [&str; 10] = [
     "acpi",
     "asound",
     "interrupts",
@@ -34,9 +34,9 @@ const MASKED_IN_PROC: [&str; 10] = [
     "timer_stats",
 ];
 /// The same in `/sys`.
-const MASKED_IN_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+pub(crate) const MASKED_IN_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 /// Parts of `/proc` that may be read but not written.
-const READ_ONLY_IN_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+pub(crate) const READ_ONLY_IN_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// No set-user-id programs, no devices, no programs at all.
 pub(crate) const HARMLESS: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -142,7 +142,7 @@ pub(crate) fn mount_system(
 }
 
 /// Attaches a mount's source to its destination, which is made when it is missing.
-fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
+pub(crate) fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
     let failed = || format!("mounting {} on {}", bind.source, bind.destination);
     let path = bind.destination.beneath();
     let target = if bind.is_directory {

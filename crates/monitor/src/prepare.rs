@@ -143,7 +143,7 @@ fn new_container(setup: ContainerSetup, nursery: &Path) -> Started<NewContainer>
 
 /// Opens a mount's source as a detached, private, recursive copy of what is mounted there. Devices
 /// in it are out of reach for the container.
-fn open_source(mount: &Mount) -> Started<Bind> {
+pub(crate) fn open_source(mount: &Mount) -> Started<Bind> {
     let source = mount.source.display().to_string();
     let failed = || format!("mounting {source} on {}", mount.destination);
     let handle = rustix::fs::open(&mount.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -179,7 +179,7 @@ fn open_source(mount: &Mount) -> Started<Bind> {
 }
 
 /// Opens the container's first process, which must be the one that was recorded.
-fn open_init(init: InitProcess) -> Started<OwnedFd> {
+pub(crate) fn open_init(init: InitProcess) -> Started<OwnedFd> {
     let gone = || {
         setup(format!(
             "the container's first process {} is not running",
@@ -223,7 +223,7 @@ fn instruction(bytes: &[u8; 8]) -> libc::sock_filter {
     }
 }
 
-fn streams(process: &Process) -> Started<(Streams, Pipes)> {
+pub(crate) fn streams(process: &Process) -> Started<(Streams, Pipes)> {
     if process.tty {
         return Ok((Streams::Terminal(process.window), Pipes::default()));
     }

@@ -8,17 +8,19 @@ use std::process::ExitCode;
 
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{Network, Place};
+use kleene_types::ContainerId;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::ThreadNameSpaceType;
 
 use crate::failure::{OrFail, Started, whole};
 use crate::input::Input;
+use crate::outside::Created;
 use crate::prepare::{Inside, Pipes, prepare};
-use crate::proto::StartMessage;
+use crate::proto::{OutsideRuntime, StartMessage};
 use crate::relay::{Relay, Streams};
 use crate::status::{SOCKET, Status, start_time};
 use crate::sys::Cloned;
-use crate::{channel, child, sys};
+use crate::{channel, child, outside, sys};
 
 /// Signals that end a process when nobody handles them, and may reach the monitor when the machine
 /// goes down or somebody is careless. It goes on until its process has ended.
@@ -104,9 +106,43 @@ struct Running {
 }
 
 fn start(message: StartMessage) -> Started<Running> {
-    let container = message.request.container.clone();
-    let boot_id = message.boot_id.clone();
     let listener = UnixListener::bind(SOCKET).or_fail(|| format!("making the socket {SOCKET}"))?;
+    match &message.outside {
+        Some(runtime) => start_outside(&message, runtime, listener),
+        None => start_inside(message, listener),
+    }
+}
+
+/// Has an outside runtime make the container and the process.
+fn start_outside(
+    message: &StartMessage,
+    runtime: &OutsideRuntime,
+    listener: UnixListener,
+) -> Started<Running> {
+    let Created {
+        pid,
+        process,
+        terminal,
+        pipes,
+    } = outside::create(message, runtime)?;
+    let begun = || -> Started<Running> {
+        let record = Record::of(message);
+        let status = record.write(pid)?;
+        let streams = streams(process.try_clone(), terminal, pipes)
+            .or_fail(|| "relaying the standard streams".to_owned())?;
+        outside::begin(message, runtime)?;
+        Ok(Running {
+            streams,
+            listener,
+            status,
+        })
+    };
+    begun().inspect_err(|_| end(&process))
+}
+
+/// Makes the container and the process.
+fn start_inside(message: StartMessage, listener: UnixListener) -> Started<Running> {
+    let record = Record::of(&message);
     let flags = namespaces(&message.request.place);
     let (prepared, pipes) = prepare(message)?;
     if let Inside::Running(init) = &prepared.place {
@@ -129,20 +165,8 @@ fn start(message: StartMessage) -> Started<Running> {
     // From here on the container's root and mounts are held by the container alone.
     drop(prepared);
     let begun = || -> Started<Running> {
-        let start_time = start_time(pid)
-            .or_fail(|| "looking at the new process".to_owned())?
-            .unwrap_or_default();
-        let status = Status {
-            container,
-            pid,
-            start_time,
-            boot_id,
-            exit: None,
-        };
         // While the process is still at work: a failed start's directory is removed anyway.
-        status
-            .write(Path::new(""))
-            .or_fail(|| "recording the new process".to_owned())?;
+        let status = record.write(pid)?;
         let terminal = channel::wait(&ours)?;
         let streams = streams(pidfd.try_clone(), terminal, pipes)
             .or_fail(|| "relaying the standard streams".to_owned())?;
@@ -155,8 +179,41 @@ fn start(message: StartMessage) -> Started<Running> {
     begun().inspect_err(|_| end(&pidfd))
 }
 
+/// What is known of a process before it is made.
+struct Record {
+    container: ContainerId,
+    boot_id: String,
+}
+
+impl Record {
+    fn of(message: &StartMessage) -> Self {
+        let container = message.request.container.clone();
+        let boot_id = message.boot_id.clone();
+        Self { container, boot_id }
+    }
+
+    /// Writes the new process down.
+    fn write(self, pid: u32) -> Started<Status> {
+        let start_time = start_time(pid)
+            .or_fail(|| "looking at the new process".to_owned())?
+            .unwrap_or_default();
+        let Self { container, boot_id } = self;
+        let status = Status {
+            container,
+            pid,
+            start_time,
+            boot_id,
+            exit: None,
+        };
+        status
+            .write(Path::new(""))
+            .or_fail(|| "recording the new process".to_owned())?;
+        Ok(status)
+    }
+}
+
 /// Kills and reaps a process that hasn't become what it was to be.
-fn end(process: &OwnedFd) {
+pub(crate) fn end(process: &OwnedFd) {
     // It may have ended by itself.
     drop(sys::pidfd_send_signal(process, libc::SIGKILL));
     let options = rustix::process::WaitIdOptions::EXITED;

@@ -24,6 +24,20 @@ pub struct StartMessage {
     pub join: Option<InitProcess>,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
+    /// The outside OCI runtime that is to start the process instead of the monitor itself.
+    pub outside: Option<OutsideRuntime>,
+}
+
+/// An outside OCI runtime, as `runc(8)` and `crun(1)`, and what it needs beside the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutsideRuntime {
+    /// Its program: an absolute path.
+    pub program: PathBuf,
+    /// Where it keeps its records of this container (`--root`): an absolute path.
+    pub root: PathBuf,
+    /// The system call filter as the runtime specification has it (`linux.seccomp`); the compiled
+    /// one in [`StartMessage::seccomp`] is the monitor's own affair.
+    pub seccomp: serde_json::Value,
 }
 
 /// The control groups of one container: absolute paths of directories on the host.

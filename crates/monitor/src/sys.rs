@@ -132,6 +132,14 @@ pub(crate) fn limit_capabilities(keep: u64) -> io::Result<()> {
     )
 }
 
+/// Makes this process the parent of what its descendants leave behind.
+///
+/// # Errors
+/// Those of `prctl(2)`.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
+}
+
 /// Loads a system call filter.
 ///
 /// # Errors

@@ -26,6 +26,7 @@ use rustix::process::Signal;
 mod cgroup;
 mod copy_up;
 mod destination;
+mod outside;
 pub mod seccomp;
 mod seccomp_profile;
 mod source;
@@ -33,6 +34,7 @@ mod spawn;
 mod state;
 
 use cgroup::Hierarchies;
+use outside::Outside;
 use spawn::{Monitored, Reaper, Refused};
 use state::{Living, State};
 
@@ -72,6 +74,7 @@ pub struct LinuxHost {
     /// See [`kleene_monitor::nursery`].
     nursery: OwnedFd,
     reaper: Reaper,
+    outside: Outside,
 }
 
 /// Finds the monitor's program where it is installed: beside the running program, or in
@@ -112,17 +115,11 @@ impl LinuxHost {
             monitor,
             oci_runtime,
         } = config;
-        if let Some(runtime) = oci_runtime {
-            return Err(HostError::Unsupported(format!(
-                "oci_runtime '{}' can't be used: outside runtimes aren't supported yet; remove \
-                 the setting, and Kleene's own runtime is used",
-                runtime.display()
-            )));
-        }
         let state = State::open(state_dir).map_err(failed(format!(
             "opening the directory {}",
             state_dir.display()
         )))?;
+        let outside = Outside::open(state.outside(), oci_runtime.clone())?;
         make_private(cache_dir).map_err(failed(format!(
             "making the directory {}",
             cache_dir.display()
@@ -145,6 +142,7 @@ impl LinuxHost {
             filter,
             nursery,
             reaper,
+            outside,
         })
     }
 
@@ -171,6 +169,7 @@ impl LinuxHost {
             cgroups: self.hierarchies.plan(&request.container),
             join,
             boot_id: self.state.boot_id().to_owned(),
+            outside: self.outside.plan(request)?,
         })
     }
 
@@ -180,9 +179,10 @@ impl LinuxHost {
             tracing::warn!(exec = %request.exec, %problem, "a failed start's directory stays");
         }
         if matches!(request.place, Place::New(_))
-            && let Err(problem) = self.hierarchies.remove(&request.container)
+            && let Err(problem) = self.clean(&request.container)
         {
-            tracing::warn!(container = %request.container, %problem, "a control group stays");
+            let problem: &dyn std::error::Error = &problem;
+            tracing::warn!(container = %request.container, problem, "a failed start leaves traces");
         }
     }
 
@@ -344,9 +344,11 @@ impl Host for LinuxHost {
     }
 
     fn clean(&self, container: &ContainerId) -> Result<(), HostError> {
+        let outside = self.outside.clean(container);
         self.hierarchies
             .remove(container)
-            .map_err(failed(format!("cleaning up after container {container}")))
+            .map_err(failed(format!("cleaning up after container {container}")))?;
+        outside
     }
 }
 

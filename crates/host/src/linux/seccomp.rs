@@ -25,6 +25,8 @@ use libseccomp::{
     ScmpVersion,
 };
 
+use serde_json::{Value, json};
+
 use super::seccomp_profile::{
     ALLOWED, ALLOWED_ON, CLONE3, Masked, NEWEST, NUMBERED, UNIFORM, conditions,
 };
@@ -177,6 +179,46 @@ fn names() -> impl Iterator<Item = &'static str> {
         .iter()
         .chain(here)
         .flat_map(|names| names.iter().copied())
+}
+
+/// The same filter as OCI runtimes take it: `linux.seccomp` of the runtime specification. They
+/// compile it by themselves, and for names that their libseccomp is too old to know it is stricter.
+pub fn runtime_spec() -> Value {
+    let architectures: &[&str] = match std::env::consts::ARCH {
+        "x86_64" => &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "aarch64" => &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
+        "riscv64" => &["SCMP_ARCH_RISCV64"],
+        _ => &[],
+    };
+    let allowed: Vec<&str> = names()
+        .chain(NUMBERED.iter().map(|(name, _)| *name))
+        .collect();
+    let mut rules = vec![
+        json!({"names": allowed, "action": "SCMP_ACT_ALLOW"}),
+        json!({
+            "names": ["clone3"],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": libc::ENOSYS,
+        }),
+    ];
+    rules.extend(conditions().into_iter().map(|(name, masked)| {
+        json!({
+            "names": [name],
+            "action": "SCMP_ACT_ALLOW",
+            "args": [{
+                "index": masked.argument,
+                "value": masked.mask,
+                "valueTwo": masked.value,
+                "op": "SCMP_CMP_MASKED_EQ",
+            }],
+        })
+    }));
+    json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": libc::EPERM,
+        "architectures": architectures,
+        "syscalls": rules,
+    })
 }
 
 /// Architectures whose programs the kernel runs beside its own, with their numbers in filters

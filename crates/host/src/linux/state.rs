@@ -57,6 +57,11 @@ impl State {
         &self.boot_id
     }
 
+    /// Where containers of outside runtimes are recorded: no instance has such a name.
+    pub fn outside(&self) -> PathBuf {
+        self.directory.join("outside")
+    }
+
     /// An instance's directory.
     pub fn path(&self, exec: &ExecId) -> PathBuf {
         self.directory.join(exec.as_str())

@@ -46,6 +46,18 @@ pub fn config(tmp: &Path) -> LinuxHostConfig {
 
 impl World {
     pub fn new() -> Self {
+        Self::configured(config)
+    }
+
+    /// With an outside OCI runtime.
+    pub fn outside(program: &str) -> Self {
+        Self::configured(|tmp| LinuxHostConfig {
+            oci_runtime: Some(program.into()),
+            ..config(tmp)
+        })
+    }
+
+    fn configured(config: impl Fn(&Path) -> LinuxHostConfig) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "these tests need root"

@@ -1,0 +1,221 @@
+//! The same containers by an outside OCI runtime, and that they are the same.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests may panic, their helpers included"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{Container, World, groups, mounted_beneath, process, terminal};
+use kleene_doors::frames::Frame;
+use kleene_doors::host::{Host, Probe, Process, Stdin, WindowSize};
+
+const RUNC: &str = "/usr/sbin/runc";
+const CRUN: &str = "/usr/bin/crun";
+
+fn runc() -> World {
+    assert!(
+        Path::new(RUNC).exists(),
+        "install the package runc: {RUNC} is missing"
+    );
+    World::outside(RUNC)
+}
+
+/// Nothing is left of a container that was cleaned up after.
+fn assert_gone(world: &World, container: &Container<'_>) {
+    assert_eq!(groups(&container.id), Vec::<std::path::PathBuf>::new());
+    let record = world
+        .tmp
+        .path()
+        .join("run/outside")
+        .join(container.id.as_str());
+    assert!(!record.exists(), "{record:?}");
+    assert_eq!(mounted_beneath(world.tmp.path()), Vec::<String>::new());
+}
+
+#[test]
+fn streams_and_exit_codes_are_passed_on() {
+    let world = runc();
+    let container = world.container();
+    let echo = Process {
+        stdin: Stdin::Stream,
+        ..process(&["sh", "-c", "cat; echo err >&2; exit 7"])
+    };
+    let mut running = container.start(echo).unwrap();
+    running.type_in("typed\n");
+    running.send(&Frame::StdinEnd);
+    let seen = running.finish();
+    assert_eq!(
+        (seen.stdout().as_str(), seen.stderr().as_str(), seen.code),
+        ("typed\n", "err\n", Some(7))
+    );
+    world.host.clean(&container.id).unwrap();
+    assert_gone(&world, &container);
+
+    let killed = container.run(&["sh", "-c", "kill -9 $$; echo alive"]);
+    // Process 1 is deaf to its own namespace.
+    assert_eq!(killed.stdout(), "alive\n");
+    assert_gone(&world, &container);
+}
+
+#[test]
+fn containers_are_joined_signalled_and_killed() {
+    let world = runc();
+    let container = world.container();
+    let init = container.idle();
+    assert_eq!(init.exec("hostname; exit 4").stdout(), "tester\n");
+    assert_eq!(init.exec("exit 4").code, Some(4));
+    let sleeping = init.join(process(&["sleep", "1000"]));
+    let pid = sleeping.pid;
+    assert!(init.exec("ps").ok().contains("sleep 1000"));
+    let link = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
+    assert_eq!(link(pid), link(init.pid));
+    let wrong = init.join_request(process(&["nosuch"]));
+    let failure = world.host.start(&wrong).unwrap_err().to_string();
+    assert!(failure.contains("nosuch"), "{failure}");
+    init.kill();
+    assert_eq!(sleeping.finish().code, Some(137));
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    assert_gone(&world, &container);
+
+    let handling = container.idle();
+    world.host.terminate(&container.id, &handling.exec).unwrap();
+    assert_eq!(handling.finish().code, Some(3));
+    world.host.clean(&container.id).unwrap();
+    assert_gone(&world, &container);
+}
+
+#[test]
+fn terminals_have_their_size() {
+    let world = runc();
+    let container = world.container();
+    let script = "tty; stty size; read line; stty size; echo got $line";
+    let mut running = container
+        .start(terminal(&["sh", "-c", script], 12, 34))
+        .unwrap();
+    assert_eq!(running.read_line(), "/dev/pts/0");
+    assert_eq!(running.read_line(), "12 34");
+    running.send(&Frame::Resize(WindowSize {
+        rows: 5,
+        columns: 67,
+    }));
+    running.type_in("word\n");
+    assert_eq!(running.read_line(), "word");
+    assert_eq!(running.read_line(), "5 67");
+    assert_eq!(running.read_line(), "got word");
+    assert_eq!(running.finish().code, Some(0));
+    world.host.clean(&container.id).unwrap();
+
+    let init = container.idle();
+    let mut joined = init.join(terminal(&["stty", "size"], 9, 8));
+    assert_eq!(joined.read_line(), "9 8");
+    assert_eq!(joined.finish().code, Some(0));
+    init.kill();
+    assert_gone(&world, &container);
+}
+
+#[test]
+fn failed_starts_say_why_and_leave_nothing() {
+    let world = runc();
+    for (argv, code, text) in [
+        ("nosuch", 127, "nosuch"),
+        ("/no/such", 127, "/no/such"),
+        ("/etc/passwd", 126, "permission denied"),
+    ] {
+        let container = world.container();
+        let failure = container.refused(process(&[argv]));
+        assert_eq!(failure.code, code, "{failure}");
+        assert!(failure.message.contains(text), "{failure}");
+        assert_gone(&world, &container);
+    }
+    let nobody = Process {
+        user: "nobody".into(),
+        ..process(&["true"])
+    };
+    let container = world.container();
+    let failure = container.refused(nobody);
+    assert!(
+        failure.message.contains("user 'nobody' is unknown"),
+        "{failure}"
+    );
+    let container = world.container().mount("/no/such/source", "/data", false);
+    let failure = container.refused(process(&["true"]));
+    assert!(failure.message.contains("/no/such/source"), "{failure}");
+    assert_gone(&world, &container);
+}
+
+#[test]
+fn users_are_those_of_mounted_files() {
+    let world = runc();
+    let passwd = world.tmp.path().join("passwd");
+    fs::write(&passwd, "other:x:1234:81::/there:/bin/sh\n").unwrap();
+    let container = world.container().mount(&passwd, "/etc/passwd", true);
+    let other = Process {
+        user: "other".into(),
+        ..process(&["sh", "-c", "id -u; id -g; echo $HOME"])
+    };
+    assert_eq!(container.run_process(other).ok(), "1234\n81\n/there\n");
+    assert_gone(&world, &container);
+}
+
+#[test]
+fn running_containers_outlive_daemon_and_setting() {
+    let mut world = runc();
+    let id = {
+        let container = world.container();
+        let init = container.idle();
+        (container.id.clone(), init.exec.clone())
+    };
+    // The next daemon has no outside runtime configured.
+    world.restart();
+    let (container, exec) = id;
+    let probe = world.host.probe(&exec).unwrap();
+    assert!(matches!(probe, Probe::Running { .. }), "{probe:?}");
+    world.host.kill(&container, &exec).unwrap();
+    let Probe::Running { mut watch, .. } = probe else {
+        panic!("checked before");
+    };
+    let ended = Frame::read(&mut watch).unwrap();
+    assert!(
+        matches!(&ended, Some(Frame::Exited(status)) if status.code == 137),
+        "{ended:?}"
+    );
+    world.host.clean(&container).unwrap();
+    assert_eq!(groups(&container), Vec::<std::path::PathBuf>::new());
+    assert!(
+        !world
+            .tmp
+            .path()
+            .join("run/outside")
+            .join(container.as_str())
+            .exists()
+    );
+}
+
+/// crun refuses hosts with both versions of control groups, and says so; elsewhere it works.
+#[test]
+fn crun_works_or_says_why_not() {
+    assert!(
+        Path::new(CRUN).exists(),
+        "install the package crun: {CRUN} is missing"
+    );
+    let world = World::outside(CRUN);
+    let container = world.container();
+    if Path::new("/sys/fs/cgroup/unified").exists() {
+        let failure = container.refused(process(&["true"]));
+        assert_eq!(failure.code, 125, "{failure}");
+        for words in ["/usr/bin/crun", "hybrid", "without the setting oci_runtime"] {
+            assert!(failure.message.contains(words), "{failure}");
+        }
+    } else {
+        assert_eq!(container.run(&["hostname"]).ok(), "tester\n");
+    }
+    assert_gone(&world, &container);
+}
