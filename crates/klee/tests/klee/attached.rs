@@ -482,6 +482,10 @@ fn signals_are_noticed_while_nobody_reads_the_output() {
     );
     let mut stdout = running.0.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 6]).unwrap();
+    // There is no event for a pipe that has become full.
+    while rustix::io::ioctl_fionread(&stdout).unwrap() < 60_000 {
+        std::thread::yield_now();
+    }
     running.signal(Signal::INT);
     let patience = std::time::Duration::from_secs(60);
     is_signalled
