@@ -1,5 +1,7 @@
 //! Errors that every room words in the same way.
 
+use std::path::Path;
+
 use kleene_doors::storage::StorageError;
 
 /// Clones that depend on a dataset stand in the way of destroying it.
@@ -12,5 +14,16 @@ pub(crate) fn has_clones(dataset: String, clones: &[String]) -> StorageError {
     StorageError::InUse {
         dataset,
         reason: format!("{} {depend} on it: remove {those} first", clones.join(", ")),
+    }
+}
+
+/// A mount stands in the way of destroying a dataset.
+pub(crate) fn mounted(dataset: String, on: &Path) -> StorageError {
+    StorageError::InUse {
+        dataset,
+        reason: format!(
+            "there is a mount of it or in it on '{}': unmount that first",
+            on.display()
+        ),
     }
 }

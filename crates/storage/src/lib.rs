@@ -13,6 +13,8 @@ pub mod testkit;
 pub mod zfs;
 
 mod error;
+mod lock;
+mod mounts;
 
 pub use dir::DirStorage;
 pub use memory::MemoryStorage;

@@ -8,11 +8,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kleene_doors::storage::{Dataset, DatasetKind, StorageError};
-use rustix::fs::{CWD, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::DIRECTORY;
 use super::staged::Staged;
+use crate::lock::lock;
 
 /// What the root may hold before Kleene's own directories are in it: made by `mkfs`.
 const LOST_AND_FOUND: &str = "lost+found";
@@ -156,7 +157,7 @@ impl KleeneRoot {
     }
 
     fn lock(&self) -> Result<(), StorageError> {
-        match rustix::fs::flock(&self.trash, FlockOperation::NonBlockingLockExclusive) {
+        match lock(&self.trash) {
             Ok(()) => Ok(()),
             Err(Errno::WOULDBLOCK) => Err(refuse(
                 &self.path,

@@ -19,7 +19,6 @@
 mod attributes;
 mod kleene_root;
 mod layered;
-mod mounts;
 mod probe;
 mod staged;
 
@@ -33,7 +32,8 @@ use kleene_doors::storage::{
 };
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use crate::error::has_clones;
+use crate::error::{has_clones, mounted};
+use crate::mounts::{Is, in_the_way};
 use kleene_root::KleeneRoot;
 use layered::{Layered, Style, TOP};
 
@@ -152,7 +152,7 @@ impl DirStorage {
     fn discard(&self, dataset: &Dataset) -> Result<(), StorageError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => self.not_found(dataset),
-            io::ErrorKind::ResourceBusy => self.mounted(dataset, &self.mountpoint(dataset)),
+            io::ErrorKind::ResourceBusy => mounted(self.name(dataset), &self.mountpoint(dataset)),
             _ => self.failed("destroying", dataset)(error),
         };
         let discarded = self.root.discard(dataset).map_err(failed)?;
@@ -164,16 +164,6 @@ impl DirStorage {
         discarded
             .remove()
             .map_err(self.failed("removing the files of", dataset))
-    }
-
-    fn mounted(&self, dataset: &Dataset, on: &Path) -> StorageError {
-        StorageError::InUse {
-            dataset: self.name(dataset),
-            reason: format!(
-                "something is mounted on '{}': unmount it first",
-                on.display()
-            ),
-        }
     }
 
     fn is_layered(dataset: &Dataset) -> bool {
@@ -238,8 +228,9 @@ impl Storage for DirStorage {
     fn destroy(&self, dataset: &Dataset) -> Result<(), StorageError> {
         if !Self::is_layered(dataset) {
             let path = self.root.canonical().join(dataset.to_string());
-            if let Some(on) = mounts::inside(&path).map_err(self.failed("destroying", dataset))? {
-                return Err(self.mounted(dataset, &on));
+            let mount = in_the_way(&path, Is::Plain).map_err(self.failed("destroying", dataset))?;
+            if let Some(on) = mount {
+                return Err(mounted(self.name(dataset), &on));
             }
             return self.discard(dataset);
         }

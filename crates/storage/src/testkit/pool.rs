@@ -69,7 +69,8 @@ impl ZfsPool {
             .map_err(|error| format!("{}: {error}", image.display()))?;
         let mountpoint = directory.path().join("mnt").display().to_string();
         let image = image.display().to_string();
-        run(&["zpool", "create", "-m", &mountpoint, &name, &image])?;
+        let arguments = ["-o", "cachefile=none", "-m", &mountpoint, &name, &image];
+        run(&[["zpool", "create"].as_slice(), &arguments].concat())?;
         Ok(Self {
             name,
             directory,
@@ -110,11 +111,13 @@ impl Drop for ZfsPool {
 }
 
 /// Destroys a pool; its file systems are unmounted in the background, so it is busy at first.
+///
+/// Never by force: zfs-fuse doesn't survive that when a file is still open.
 fn destroy(name: &str) -> Result<(), String> {
     let until = Instant::now() + DESTROY_LIMIT;
     let mut step = Duration::from_millis(2);
     loop {
-        match run(&["zpool", "destroy", "-f", name]) {
+        match run(&["zpool", "destroy", name]) {
             Ok(_) => return Ok(()),
             Err(error) if error.contains("no such pool") => return Ok(()),
             Err(error) if Instant::now() > until => return Err(error),

@@ -30,7 +30,8 @@ use kleene_doors::storage::{
     AdoptMode, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
 };
 
-use crate::error::has_clones;
+use crate::error::{has_clones, mounted};
+use crate::mounts::{Is, in_the_way};
 use answers::{Refusal, classify};
 use wait::Patience;
 
@@ -285,7 +286,17 @@ impl Storage for ZfsStorage {
     }
 
     fn destroy(&self, dataset: &Dataset) -> Result<(), StorageError> {
-        self.destroy_name(&self.name(dataset))
+        let name = self.name(dataset);
+        // `zfs destroy` would unmount it there as well, and take the data from under its users.
+        match in_the_way(&self.mountpoint(dataset), Is::MountPoint) {
+            Ok(Some(on)) => Err(mounted(name, &on)),
+            Ok(None) => self.destroy_name(&name),
+            Err(source) => Err(StorageError::Failed {
+                action: "destroying",
+                dataset: name,
+                source: source.into(),
+            }),
+        }
     }
 
     fn adopt(&self, source: &str, mode: AdoptMode, dataset: &Dataset) -> Result<(), StorageError> {

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use kleene_command::{CommandError, Runner};
 use kleene_doors::storage::{DatasetKind, StorageError};
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::answers::{Refusal, classify};
 use super::wait::is_mounted;
 use super::{Places, ZfsStorage, adopt, zfs};
+use crate::lock::lock;
 
 /// The directory of the daemon's records, in the root dataset.
 pub(super) const METADATA: &str = "metadata";
@@ -222,10 +223,10 @@ fn prepare(root: &str, places: &Places) -> Result<OwnedFd, StorageError> {
             other => other?,
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let lock = openat(CWD, &metadata, flags, Mode::empty())?;
-        rustix::fs::fchmod(&lock, Mode::from(0o700))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(lock)
+        let locked = openat(CWD, &metadata, flags, Mode::empty())?;
+        rustix::fs::fchmod(&locked, Mode::from(0o700))?;
+        lock(&locked)?;
+        Ok(locked)
     };
     prepare().map_err(|error| {
         if error.kind() == io::ErrorKind::WouldBlock {

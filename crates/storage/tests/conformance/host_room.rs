@@ -61,7 +61,7 @@ impl<S: Storage, G> Room for HostRoom<S, G> {
     }
 
     fn names(&self, dataset: &Dataset, path: &str) -> Vec<String> {
-        self.with(dataset, path, |path| names(path))
+        self.with(dataset, path, names)
     }
 
     fn mode(&self, dataset: &Dataset) -> u32 {

@@ -7,6 +7,8 @@
 )]
 
 mod dir;
+mod dir_only;
 mod host_room;
 mod memory;
 mod zfs;
+mod zfs_only;
