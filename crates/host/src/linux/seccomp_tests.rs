@@ -348,3 +348,32 @@ fn a_file_that_is_no_filter_is_replaced() {
     let error = ensure_filter(&missing).unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
 }
+
+#[test]
+fn outside_runtimes_get_the_same_rules() {
+    let spec = runtime_spec();
+    assert_eq!(spec["defaultAction"], "SCMP_ACT_ERRNO");
+    let rules = spec["syscalls"].as_array().unwrap();
+    let named = |name: &str| -> Vec<&serde_json::Value> {
+        let has = |rule: &&serde_json::Value| {
+            let names = rule["names"].as_array().unwrap();
+            names.iter().any(|known| known == name)
+        };
+        rules.iter().filter(has).collect()
+    };
+    for name in ["read", "execve", "openat2", "fchmodat2"] {
+        let rules = named(name);
+        assert_eq!(rules.len(), 1, "{name}");
+        assert_eq!(rules[0]["action"], "SCMP_ACT_ALLOW", "{name}");
+        assert!(rules[0].get("args").is_none(), "{name}");
+    }
+    for name in ["mount", "unshare", "bpf", "io_uring_setup"] {
+        assert!(named(name).is_empty(), "{name}");
+    }
+    assert_eq!(named("clone3")[0]["errnoRet"], libc::ENOSYS);
+    assert_eq!(named("socket").len(), 7);
+    let clone = &named("clone")[0]["args"][0];
+    assert_eq!(clone["op"], "SCMP_CMP_MASKED_EQ");
+    assert_eq!(clone["value"], 0x7e02_0000);
+    assert_eq!(clone["valueTwo"], 0);
+}
