@@ -3,7 +3,7 @@
 //! `kleene-store`.
 //!
 //! Every method blocks until its work is done and durable. Several may run at once: those that touch
-//! the same object wait for each other ([`locks`]). An operation of several steps validates
+//! the same object wait for each other (`locks.rs`). An operation of several steps validates
 //! everything first, then writes its journal entries, then acts; see `kleene_store`'s journal.
 
 mod container;

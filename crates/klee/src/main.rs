@@ -5,6 +5,11 @@
 //! daemon, and its outcome becomes the exit code ([`error`]). Everything printed goes through
 //! [`ui::Ui`], which knows about themes, terminals and colours.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "`--help` prints the options' doc comments, where brackets mean what may be left out"
+)]
+
 mod age;
 mod attach;
 mod cli;
