@@ -354,8 +354,8 @@ fn outside_runtimes_get_the_same_rules() {
     let spec = runtime_spec();
     assert_eq!(spec["defaultAction"], "SCMP_ACT_ERRNO");
     let rules = spec["syscalls"].as_array().unwrap();
-    let named = |name: &str| -> Vec<&serde_json::Value> {
-        let has = |rule: &&serde_json::Value| {
+    let named = |name: &str| -> Vec<&Value> {
+        let has = |rule: &&Value| {
             let names = rule["names"].as_array().unwrap();
             names.iter().any(|known| known == name)
         };
