@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::config::{Config, Place, SocketConfig};
+use kleened::config::{Config, Place, SocketConfig};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,8 +65,8 @@ fn socket(text: &str) -> Result<SocketConfig, String> {
         true => format!("http://{text}").parse(),
         false => text.parse(),
     };
-    let address: crate::config::Address =
-        address.map_err(|e: crate::config::AddressError| e.to_string())?;
+    let address: kleened::config::Address =
+        address.map_err(|e: kleened::config::AddressError| e.to_string())?;
     match (&address.place, address.tls) {
         (_, true) => Err("TLS needs certificates: use a configuration file".to_owned()),
         (Place::Unix(_) | Place::Tcp(_), false) => Ok(SocketConfig { address, tls: None }),

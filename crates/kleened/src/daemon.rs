@@ -16,13 +16,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
-use crate::app::{App, BLOCKING_THREADS, Stop, Timing};
-use crate::config::{Config, Place};
-use crate::http::{self, error::log};
-use crate::listen::{self, Listener};
-use crate::lock::DaemonLock;
-use crate::supervisor::Watcher;
-use crate::{rooms, server};
+use kleened::app::{App, BLOCKING_THREADS, Stop, Timing};
+use kleened::config::{Config, Place};
+use kleened::http::{self, error::log};
+use kleened::listen::{self, Listener};
+use kleened::lock::DaemonLock;
+use kleened::server;
+use kleened::supervisor::Watcher;
+
+use crate::rooms;
 
 /// The metadata database's file.
 const DATABASE: &str = "metadata.sqlite";

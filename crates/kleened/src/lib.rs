@@ -1,14 +1,12 @@
-//! The daemon: it listens for clients, translates their requests into calls on the engine, and keeps
-//! watch over the processes that run.
+//! The daemon's parts: they listen for clients, translate their requests into calls on the engine, and
+//! keep watch over the processes that run. The program itself (`main.rs`) opens the rooms behind the
+//! engine's doors and puts everything together.
 
 pub mod app;
-pub mod cli;
 pub mod config;
-pub mod daemon;
 pub mod http;
 pub mod listen;
 pub mod lock;
-pub mod rooms;
 pub mod server;
 pub mod supervisor;
 pub mod tls;

@@ -1,14 +1,19 @@
 //! The daemon's program.
 
+mod cli;
+mod daemon;
+mod rooms;
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use kleened::cli::Arguments;
 use kleened::config::{self, Config};
-use kleened::{daemon, http, tls};
+use kleened::{http, tls};
 use tracing::level_filters::LevelFilter;
+
+use crate::cli::Arguments;
 
 fn main() -> ExitCode {
     kleene_host::allocator::keep_small();

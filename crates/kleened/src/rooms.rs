@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use kleene_doors::host::Host;
 
-use crate::config::Config;
+use kleened::config::Config;
 
 /// Opens the host. `metadata` is the private directory of the Kleene root.
 ///
