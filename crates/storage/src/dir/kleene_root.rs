@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kleene_doors::storage::{Dataset, DatasetKind, StorageError};
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
 
 use super::DIRECTORY;
@@ -52,11 +52,11 @@ impl KleeneRoot {
         check_contents(path, &root).map_err(failed)??;
         rustix::fs::fchmod(&root, Mode::from(0o711)).map_err(|errno| failed(errno.into()))?;
 
-        let part = |name: &str, mode: u32| part(path, &root, name, mode);
+        let part = |name: &str, mode: RawMode| part(path, &root, name, mode);
         // First of all: it is what a Kleene root is known by.
         part(TRASH, 0o700)?;
         part(METADATA, 0o700)?;
-        let beside = |name: &str, mode: u32| -> Result<OwnedFd, StorageError> {
+        let beside = |name: &str, mode: RawMode| -> Result<OwnedFd, StorageError> {
             let fd = part(name, mode)?;
             let other = rustix::fs::fstat(&fd).map_err(|errno| failed(errno.into()))?;
             if other.st_dev == stat.st_dev {
@@ -279,7 +279,7 @@ fn check_contents(path: &Path, root: &OwnedFd) -> io::Result<Result<(), StorageE
 }
 
 /// Opens one of the root's directories; makes it when it is missing.
-fn part(path: &Path, root: &OwnedFd, name: &str, mode: u32) -> Result<OwnedFd, StorageError> {
+fn part(path: &Path, root: &OwnedFd, name: &str, mode: RawMode) -> Result<OwnedFd, StorageError> {
     let mode = Mode::from(mode);
     let open = || -> io::Result<(OwnedFd, Stat)> {
         match rustix::fs::mkdirat(root, name, mode) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use kleene_command::{CommandError, Runner};
 use kleene_doors::storage::{DatasetKind, StorageError};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, RawMode, openat};
 
 use super::answers::{Refusal, classify};
 use super::wait::is_mounted;
@@ -212,7 +212,7 @@ fn is(error: &CommandError, refusal: &Refusal) -> bool {
 /// Sets the modes, makes the directory for the records, and locks it.
 fn prepare(root: &str, places: &Places) -> Result<OwnedFd, StorageError> {
     let prepare = || -> io::Result<OwnedFd> {
-        let mode = |path: &Path, mode: u32| rustix::fs::chmod(path, Mode::from(mode));
+        let mode = |path: &Path, mode: RawMode| rustix::fs::chmod(path, Mode::from(mode));
         mode(&places.root, 0o711)?;
         mode(&places.volumes, 0o711)?;
         mode(&places.image, 0o700)?;

@@ -1,5 +1,6 @@
 //! The suite over every room, and what is special about each of them. Needs root.
 
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
