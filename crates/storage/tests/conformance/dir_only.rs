@@ -169,51 +169,78 @@ fn rubbish_of_a_crash_is_removed_at_the_next_start() {
     );
 }
 
-/// A room with one container that has a file, `open`ed again after `crash` has changed its
-/// directory; what snapshot `@image` and the container then show of the file.
-fn after_crash(
-    open: fn(&Path) -> Result<DirStorage, StorageError>,
-    crash: impl FnOnce(&Path),
-) -> (Option<String>, Option<String>) {
+/// Opens a room.
+type Open = fn(&Path) -> Result<DirStorage, StorageError>;
+
+/// A room with one container that has a file and maybe a snapshot `@first`, `open`ed again after
+/// `crash` has changed its directory; what snapshot `@image` and the container then show of the file.
+fn after_crash(open: Open, first: bool, crash: impl FnOnce(&Path)) -> [Option<String>; 2] {
     let ground = scratch();
-    let storage = open(ground.path()).unwrap();
-    let dataset = container();
-    storage.create(&dataset).unwrap();
-    let place = ground.path().join(dataset.to_string());
-    fs::write(place.join("top/file"), "before").unwrap();
-    fs::set_permissions(place.join("top"), fs::Permissions::from_mode(0o711)).unwrap();
-    drop(storage);
-    crash(&place);
-    let room = HostRoom {
-        storage: open(ground.path()).unwrap(),
+    let room = |storage| HostRoom {
+        storage,
         leftovers: |()| Vec::new(),
         ground: (),
     };
+    let dataset = container();
+    {
+        let room = room(open(ground.path()).unwrap());
+        room.storage.create(&dataset).unwrap();
+        if first {
+            let mut first = at(&dataset);
+            first.name = "first".parse().unwrap();
+            room.storage.snapshot(&first).unwrap();
+        }
+        room.write(&dataset, "file", "before");
+        room.set_mode(&dataset, 0o711);
+    }
+    crash(&ground.path().join(dataset.to_string()));
+    let room = room(open(ground.path()).unwrap());
     assert_eq!(room.mode(&dataset), 0o711);
     let now = room.read(&dataset, "file");
     room.write(&dataset, "file", "after");
     let clone = container();
     room.storage.clone_snapshot(&at(&dataset), &clone).unwrap();
     assert_eq!(room.read(&dataset, "file").as_deref(), Some("after"));
-    (room.read(&clone, "file"), now)
+    [room.read(&clone, "file"), now]
 }
 
 #[test]
 fn a_snapshot_that_was_cut_short_is_finished() {
-    let list = r#"[{"name":"image","whole":true}]"#;
-    let before = || Some("before".to_owned());
-    for open in [DirStorage::open, DirStorage::open_copying] {
-        let listed = after_crash(open, |place| {
-            fs::create_dir(place.join("layers")).unwrap();
+    // What `open` makes of the first snapshot decides whether the second one is whole.
+    let cases: [(Open, bool, &str); 4] = [
+        (
+            DirStorage::open,
+            false,
+            r#"[{"name":"image","whole":true}]"#,
+        ),
+        (
+            DirStorage::open_copying,
+            false,
+            r#"[{"name":"image","whole":true}]"#,
+        ),
+        (
+            DirStorage::open,
+            true,
+            r#"[{"name":"first","whole":true},{"name":"image","whole":false}]"#,
+        ),
+        (
+            DirStorage::open_copying,
+            true,
+            r#"[{"name":"first","whole":true},{"name":"image","whole":true}]"#,
+        ),
+    ];
+    let both = || [Some("before".to_owned()), Some("before".to_owned())];
+    for (open, first, list) in cases {
+        let listed = |place: &Path| {
+            fs::create_dir_all(place.join("layers")).unwrap();
             fs::write(place.join("snapshots.json"), list).unwrap();
-        });
-        assert_eq!(listed, (before(), before()));
-        let moved = after_crash(open, |place| {
-            fs::create_dir(place.join("layers")).unwrap();
-            fs::write(place.join("snapshots.json"), list).unwrap();
+        };
+        assert_eq!(after_crash(open, first, listed), both(), "{list}");
+        let moved = |place: &Path| {
+            listed(place);
             fs::rename(place.join("top"), place.join("layers/image")).unwrap();
-        });
-        assert_eq!(moved, (before(), before()));
+        };
+        assert_eq!(after_crash(open, first, moved), both(), "{list}");
     }
 }
 
@@ -335,13 +362,39 @@ fn without_inodes_nothing_is_made() {
     fs::remove_file(ground.path().join("f4")).unwrap();
     storage.clone_snapshot(&at(&base), &clone).unwrap();
     assert_eq!(storage.list(DatasetKind::Volume).unwrap(), []);
+}
 
-    let mut snapshot = at(&base);
-    snapshot.name = "next".parse().unwrap();
-    full(storage.snapshot(&snapshot));
-    let none = storage.clone_snapshot(&snapshot, &container());
-    assert!(matches!(none, Err(StorageError::NotFound(_))), "{none:?}");
-    storage.root(&base).unwrap();
+#[test]
+fn a_snapshot_that_fails_changes_nothing() {
+    let ground = tmpfs("size=4m,nr_inodes=60");
+    let room = HostRoom {
+        storage: DirStorage::open(&ground.path().join("kleene")).unwrap(),
+        leftovers: |()| Vec::new(),
+        ground: (),
+    };
+    let base = image();
+    room.storage.create(&base).unwrap();
+    room.write(&base, "file", "data");
+    let mut made = 0;
+    while fs::write(ground.path().join(format!("f{made}")), "").is_ok() {
+        made += 1;
+    }
+    // Every step that needs an inode fails once.
+    let mut failures = 0;
+    while let Err(error) = room.storage.snapshot(&at(&base)) {
+        assert!(matches!(error, StorageError::NoSpace { .. }), "{error:?}");
+        let none = room.storage.clone_snapshot(&at(&base), &container());
+        assert!(matches!(none, Err(StorageError::NotFound(_))), "{none:?}");
+        assert_eq!(room.read(&base, "file").as_deref(), Some("data"));
+        let top = room.storage.mountpoint(&base);
+        assert_eq!(fs::read_to_string(top.join("file")).unwrap(), "data");
+        let trash = ground.path().join("kleene/trash");
+        assert_eq!(names(&trash), Vec::<String>::new());
+        fs::remove_file(ground.path().join(format!("f{failures}"))).unwrap();
+        failures += 1;
+    }
+    assert!(failures >= 4, "{failures} failures");
+    assert_eq!(room.read(&base, "file").as_deref(), Some("data"));
 }
 
 #[test]
