@@ -19,7 +19,7 @@ use std::time::Duration;
 use kleene_api::{ExitInfo, MessageType, STREAMS_PROTOCOL};
 use kleene_doors::frames::{Frame, MAX_CHUNK};
 use kleene_doors::host::{ExitStatus, Stdin, WindowSize};
-use kleene_host::fake::Stage;
+use kleene_host::fake::{Op, Stage};
 use kleene_types::{ExecId, Timestamp};
 use serde_json::json;
 use support::pipe_host::PipeHost;
@@ -178,11 +178,14 @@ async fn a_client_that_goes_away_ends_its_process_and_no_other() {
     session.starting().await;
     // No close frame: the client was killed.
     drop(session);
-    let exec: ExecId = exec.parse().unwrap();
-    daemon.wait(&exec, |seen| {
-        seen.signals == [15] && seen.stage != Stage::Running
-    });
-    assert!(daemon.host.seen(&init).unwrap().signals.is_empty());
+    daemon.app.sessions.idle().await;
+    let calls = daemon.host.calls().into_iter();
+    let signals: Vec<String> = calls
+        .filter(|call| call.op == Op::Signal)
+        .map(|call| call.object)
+        .collect();
+    assert_eq!(signals, [format!("{exec} 15")]);
+    assert_eq!(daemon.host.seen(&init).unwrap().stage, Stage::Running);
     let (_, list) = daemon.get("/containers/list").await;
     assert_eq!(list[0]["id"], container.as_str());
 }
