@@ -137,13 +137,9 @@ fn destroy_stale() -> Result<(), String> {
         if owner.is_none_or(|owner| owner.exists()) {
             continue;
         }
-        let status = run(&["zpool", "status", name])?;
-        let file = status
-            .split_whitespace()
-            .map(Path::new)
-            .find(|path| path.is_absolute() && path.ends_with("pool"));
+        let mountpoint = run(&["zfs", "get", "-H", "-o", "value", "mountpoint", name])?;
         destroy(name)?;
-        if let Some(directory) = file.and_then(Path::parent) {
+        if let Some(directory) = Path::new(mountpoint.trim()).parent() {
             // Only a directory that `scratch` has made is ours to remove.
             let name = directory.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with("kleene-") {

@@ -287,8 +287,11 @@ impl Storage for ZfsStorage {
 
     fn destroy(&self, dataset: &Dataset) -> Result<(), StorageError> {
         let name = self.name(dataset);
+        let path = self.mountpoint(dataset);
+        // What isn't mounted has no path without links; nor has it mounts elsewhere.
+        let path = path.canonicalize().unwrap_or(path);
         // `zfs destroy` would unmount it there as well, and take the data from under its users.
-        match in_the_way(&self.mountpoint(dataset), Is::MountPoint) {
+        match in_the_way(&path, Is::MountPoint) {
             Ok(Some(on)) => Err(mounted(name, &on)),
             Ok(None) => self.destroy_name(&name),
             Err(source) => Err(StorageError::Failed {

@@ -165,3 +165,34 @@ fn listing_reads_names_only() {
         assert_eq!(volumes, [Dataset::Volume("a".parse().unwrap())]);
     });
 }
+
+#[test]
+fn a_host_without_zfs_is_told_of_the_alternative() {
+    let answers = [
+        "connect: No such file or directory\nPlease make sure that the zfs-fuse daemon is running.\n\
+         internal error: failed to initialize ZFS library",
+        "The ZFS modules are not loaded.\nTry running '/sbin/modprobe zfs' as root to load them.",
+    ];
+    for answer in answers {
+        let list = [
+            "zfs",
+            "list",
+            "-H",
+            "-o",
+            "name,mounted,mountpoint",
+            "-r",
+            "-d",
+            "1",
+            "zroot/kleene",
+        ];
+        let runner = Arc::new(Scripted::new().expect(&list, Answer::fail(1, answer)));
+        let Err(StorageError::Invalid(message)) = ZfsStorage::open(runner.clone(), "zroot/kleene")
+        else {
+            panic!("ZFS was opened without ZFS");
+        };
+        let first = answer.lines().next().unwrap();
+        assert!(message.contains(first), "{message}");
+        assert!(message.contains("/var/lib/kleene"), "{message}");
+        assert_eq!(runner.finish(), Ok(()));
+    }
+}
