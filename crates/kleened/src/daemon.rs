@@ -20,7 +20,7 @@ use kleened::app::{App, BLOCKING_THREADS, Stop, Timing};
 use kleened::config::{Config, Place};
 use kleened::http::{self, error::log};
 use kleened::listen::{self, Listener};
-use kleened::lock::DaemonLock;
+use kleened::lock::{DaemonLock, LockError};
 use kleened::server;
 use kleened::supervisor::Watcher;
 
@@ -56,11 +56,7 @@ pub fn run(config: &Config) -> Result<()> {
         info!("{note}");
     }
     raise_descriptor_limit();
-    // Storage has a lock of its own, but doesn't know who holds it: this one does.
-    let metadata = Path::new(&config.kleene_root).join("metadata");
-    if metadata.is_dir() {
-        drop(DaemonLock::take(&metadata)?);
-    }
+    refuse_second(&config.kleene_root)?;
     let storage = kleene_storage::open(config.storage_driver, &config.kleene_root)?;
     let info = storage.info();
     let _lock = DaemonLock::take(&info.metadata)?;
@@ -93,6 +89,16 @@ pub fn run(config: &Config) -> Result<()> {
     runtime.shutdown_timeout(LAST_WORK);
     info!("kleened has stopped; running containers go on");
     Ok(())
+}
+
+/// Refuses to be the second daemon of a root. Storage has a lock of its own for directories, but
+/// doesn't know who holds it; the lock that is taken later does.
+fn refuse_second(kleene_root: &str) -> Result<(), LockError> {
+    let metadata = Path::new(kleene_root).join("metadata");
+    match metadata.is_absolute() && metadata.is_dir() {
+        true => DaemonLock::take(&metadata).map(drop),
+        false => Ok(()),
+    }
 }
 
 /// One thread for connections: their work is short, and what blocks goes to threads of its own.
