@@ -208,7 +208,9 @@ fn crun_works_or_says_why_not() {
     );
     let world = World::outside(CRUN);
     let container = world.container();
-    if Path::new("/sys/fs/cgroup/unified").exists() {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let is_hybrid = [" - cgroup cgroup ", " - cgroup2 "].map(|kind| mounts.contains(kind));
+    if is_hybrid == [true, true] {
         let failure = container.refused(process(&["true"]));
         assert_eq!(failure.code, 125, "{failure}");
         for words in ["/usr/bin/crun", "hybrid", "without the setting oci_runtime"] {
@@ -216,6 +218,22 @@ fn crun_works_or_says_why_not() {
         }
     } else {
         assert_eq!(container.run(&["hostname"]).ok(), "tester\n");
+        let init = container.idle();
+        assert_eq!(init.exec("exit 4").code, Some(4));
+        // The monitor sets the size of a joined terminal: crun has started the program by then.
+        let mut joined = init.join(terminal(&["sh", "-c", "read x; stty size"], 9, 8));
+        joined.type_in("\n");
+        while joined.received.code.is_none() {
+            joined.receive();
+        }
+        assert!(
+            joined.received.stdout().contains("9 8"),
+            "{:?}",
+            joined.received
+        );
+        init.kill();
+        let failure = container.refused(process(&["nosuch"]));
+        assert_eq!(failure.code, 127, "{failure}");
     }
     assert_gone(&world, &container);
 }
