@@ -36,8 +36,6 @@ pub enum Step {
     Renaming,
     /// Waiting for data to be durable.
     Syncing,
-    /// Locking a directory against other populates.
-    Locking,
 }
 
 impl fmt::Display for Step {
@@ -56,7 +54,6 @@ impl fmt::Display for Step {
             Self::Removing => "removing",
             Self::Renaming => "renaming",
             Self::Syncing => "syncing",
-            Self::Locking => "locking",
         })
     }
 }
@@ -149,9 +146,6 @@ pub enum TreeError {
         /// The entry.
         path: PathBuf,
     },
-    /// Another process has had the directory locked for too long.
-    #[error("the directory is locked by another process")]
-    Busy,
     /// Any other failure.
     #[error("{step} {path:?} failed")]
     Io {

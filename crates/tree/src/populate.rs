@@ -18,9 +18,8 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::attributes::{self, Node, Xattrs};
@@ -36,15 +35,11 @@ const TREE: &CStr = c"tree";
 const OWN: &CStr = c"own";
 const LOST_AND_FOUND: &CStr = c"lost+found";
 
-/// How long another process may hold the target. Whoever can open the directory can lock it for
-/// good, so there is a limit.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-
 /// What [`populate`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PopulateOutcome {
     /// There is nothing to copy. The target is still empty, but has the source's owner, mode and
-    /// other attributes now.
+    /// other attributes now, unless somebody has given it others than a new directory has.
     SourceEmpty,
     /// The target has entries, and is untouched.
     TargetNotEmpty,
@@ -106,8 +101,10 @@ pub(crate) fn populate_locked(
         return Ok(PopulateOutcome::TargetNotEmpty);
     }
     if is_empty(source.as_fd())? {
-        copy_own_attributes(source.as_fd(), target).map_err(at_root)?;
-        sys::sync_dir(target).step(Step::Syncing).map_err(at_root)?;
+        if is_fresh(target)? {
+            copy_own_attributes(source.as_fd(), target).map_err(at_root)?;
+            sys::sync_dir(target).step(Step::Syncing).map_err(at_root)?;
+        }
         return Ok(PopulateOutcome::SourceEmpty);
     }
     let copied = match stage(source.as_fd(), target, hook) {
@@ -124,11 +121,11 @@ pub(crate) fn populate_locked(
 
 fn recover_locked(target: BorrowedFd<'_>, hook: Hook<'_>) -> Result<bool, TreeError> {
     let mut found = false;
-    if is_directory(target, PUBLISHING)? {
+    if is_ours(target, PUBLISHING)? {
         publish(target, hook)?;
         found = true;
     }
-    if is_directory(target, STAGING)? {
+    if is_ours(target, STAGING)? {
         remove_tree(target, name_path(STAGING))?;
         sys::sync_dir(target).step(Step::Syncing).map_err(at_root)?;
         found = true;
@@ -244,19 +241,37 @@ fn open_if_there(parent: BorrowedFd<'_>, name: &CStr) -> Result<Option<OwnedFd>,
     }
 }
 
-/// Whether the target has a directory of this name. Other things of our names aren't ours.
-fn is_directory(target: BorrowedFd<'_>, name: &CStr) -> Result<bool, TreeError> {
-    match Meta::at(target, name) {
-        Ok(meta) => Ok(meta.is_dir()),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(TreeError::new(Step::Reading, name_path(name), errno)),
+/// Whether the target has a staging directory of ours by this name: root's, private, and with
+/// nothing in it but what staging makes. Anything else of that name is somebody's data.
+fn is_ours(target: BorrowedFd<'_>, name: &CStr) -> Result<bool, TreeError> {
+    let fail = |fault: Fault| fault.at(name_path(name));
+    let Some(staging) = open_if_there(target, name).map_err(fail)? else {
+        return Ok(false);
+    };
+    let meta = Meta::of(&staging).step(Step::Reading).map_err(fail)?;
+    if meta.uid != 0 || meta.mode.as_raw_mode() & 0o7777 != 0o700 {
+        return Ok(false);
     }
+    let entries = sys::entries(staging.as_fd()).step(Step::Reading);
+    let known = [TREE, OWN];
+    Ok(entries
+        .map_err(fail)?
+        .iter()
+        .all(|entry| known.contains(&entry.name.as_c_str())))
+}
+
+/// Whether the directory's owner and mode are those that it was made with. Others are somebody's
+/// choice, such as that of an application which already uses the volume.
+fn is_fresh(dir: BorrowedFd<'_>) -> Result<bool, TreeError> {
+    let meta = Meta::of(dir).step(Step::Reading).map_err(at_root)?;
+    let mode = meta.mode.as_raw_mode() & 0o7777;
+    Ok((meta.uid, meta.gid, mode) == (0, 0, 0o755))
 }
 
 /// Whether nothing is in the directory that anybody could miss.
 fn is_empty(dir: BorrowedFd<'_>) -> Result<bool, TreeError> {
     for entry in sys::entries(dir).step(Step::Reading).map_err(at_root)? {
-        let ours = is_staging_name(&entry.name) && is_directory(dir, &entry.name)?;
+        let ours = is_staging_name(&entry.name) && is_ours(dir, &entry.name)?;
         let nothing = ours || (entry.name.as_c_str() == LOST_AND_FOUND && is_unused(dir)?);
         if !nothing {
             return Ok(false);
@@ -293,8 +308,9 @@ static POPULATING: Mutex<Option<HashSet<Id>>> = Mutex::new(None);
 /// Signalled when a target is taken out of [`POPULATING`].
 static DONE: Condvar = Condvar::new();
 
-/// Runs `work` as the only one on this target: in this process by the list, however long it takes,
-/// and among processes by a file lock, which ends with its holder.
+/// Runs `work` as the only one of this process on this target, however long it takes. Other
+/// processes are kept away by the lock on the Kleene root; a lock on the target itself would be one
+/// that containers can take, too.
 fn with_lock<T>(
     target: BorrowedFd<'_>,
     work: impl FnOnce(BorrowedFd<'_>) -> Result<T, TreeError>,
@@ -302,7 +318,6 @@ fn with_lock<T>(
     let target = sys::reopen(target).step(Step::Opening).map_err(at_root)?;
     let id = Meta::of(&target).step(Step::Reading).map_err(at_root)?.id;
     let _turn = Turn::wait_for(id);
-    lock_file(target.as_fd())?;
     work(target.as_fd())
 }
 
@@ -328,24 +343,6 @@ impl Drop for Turn {
 
 fn populating() -> MutexGuard<'static, Option<HashSet<Id>>> {
     POPULATING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Locks the directory; closing it unlocks it.
-fn lock_file(target: BorrowedFd<'_>) -> Result<(), TreeError> {
-    let start = Instant::now();
-    loop {
-        match rustix::fs::flock(target, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(()),
-            // File systems without locks leave only the lock in the process.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(()),
-            Err(Errno::AGAIN) if start.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(Errno::AGAIN) => return Err(TreeError::Busy),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(TreeError::new(Step::Locking, ".", errno)),
-        }
-    }
 }
 
 #[cfg(test)]

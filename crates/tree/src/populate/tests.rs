@@ -226,6 +226,8 @@ fn a_new_file_system_counts_as_empty() {
     fill(&source);
     fs::create_dir(target.join("lost+found")).unwrap();
     fs::create_dir_all(target.join(".kleene-populate/tree/half")).unwrap();
+    let private = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(target.join(".kleene-populate"), private).unwrap();
     assert!(matches!(
         populate(source.fd(), target.fd()),
         Ok(PopulateOutcome::Copied(_))
@@ -250,6 +252,41 @@ fn staging_names_that_are_not_ours_are_data() {
         fs::remove_file(target.join(name)).unwrap();
     }
     assert!(outside.join("tree/secret").exists());
+    for (name, mode) in [(".kleene-publish", 0o700), (".kleene-populate", 0o755)] {
+        fs::create_dir(target.join(name)).unwrap();
+        fs::set_permissions(target.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(target.join(name).join("doc"), "precious").unwrap();
+        assert!(!recover_populate(target.fd()).unwrap());
+        let outcome = populate(source.fd(), target.fd()).unwrap();
+        assert_eq!(outcome, PopulateOutcome::TargetNotEmpty);
+        assert!(target.join(name).join("doc").exists());
+        fs::remove_dir_all(target.join(name)).unwrap();
+    }
+}
+
+/// Whoever can open a volume can lock it, a container that mounts it read-only, too.
+#[test]
+fn locks_of_others_stop_nobody() {
+    let scratch = scratch();
+    let (source, target) = (Dir::new(&scratch, "source"), new_target(&scratch, "target"));
+    fill(&source);
+    let other = File::open(&target.path).unwrap();
+    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert!(matches!(
+        populate(source.fd(), target.fd()),
+        Ok(PopulateOutcome::Copied(_))
+    ));
+}
+
+/// An application that uses the volume already has given it the attributes that it needs.
+#[test]
+fn an_empty_source_leaves_chosen_attributes_alone() {
+    let scratch = scratch();
+    let (source, target) = (Dir::new(&scratch, "source"), new_target(&scratch, "target"));
+    let before = facts(&target.path);
+    let outcome = populate(source.fd(), target.fd()).unwrap();
+    assert_eq!(outcome, PopulateOutcome::SourceEmpty);
+    assert_eq!(facts(&target.path), before);
 }
 
 #[test]
@@ -275,7 +312,9 @@ fn entries_made_while_publishing_win() {
 #[test]
 fn an_empty_source_gives_its_own_attributes() {
     let scratch = scratch();
-    let (source, target) = (Dir::new(&scratch, "source"), new_target(&scratch, "target"));
+    let (source, target) = (Dir::new(&scratch, "source"), Dir::new(&scratch, "target"));
+    chown(&target.path, Some(0), Some(0)).unwrap();
+    fs::set_permissions(&target.path, fs::Permissions::from_mode(0o755)).unwrap();
     chown(&source.path, Some(999), Some(998)).unwrap();
     fs::set_permissions(&source.path, fs::Permissions::from_mode(0o1770)).unwrap();
     assert_eq!(
