@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use kleene_tree::{Open, create_dirs_in_root, create_file_in_root, open_in_root};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -69,9 +69,7 @@ pub(crate) fn populate(root: BorrowedFd<'_>, container: &NewContainer) -> Starte
     let read_only = HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY;
     let sys = mount_system(root, "sys", "sysfs", &[], read_only)?;
     let dev = dev::mount(root)?;
-    for bind in &container.binds {
-        attach_bind(root, bind)?;
-    }
+    attach_binds(root, &container.binds)?;
     for name in READ_ONLY_IN_PROC {
         make_read_only(proc.as_fd(), name).or_fail(|| format!("protecting /proc/{name}"))?;
     }
@@ -141,8 +139,26 @@ pub(crate) fn mount_system(
     Ok(mount)
 }
 
+/// Attaches mounts in their order. Each must be seen at its destination in the end: by links in the
+/// image, destinations that look unrelated may lie in one another, or be the same.
+pub(crate) fn attach_binds(root: BorrowedFd<'_>, binds: &[Bind]) -> Started<()> {
+    for (index, bind) in binds.iter().enumerate() {
+        attach_bind(root, bind)?;
+        for earlier in binds.iter().take(index) {
+            if !is_seen(root, earlier).or_fail(|| "looking at the mounts".to_owned())? {
+                let (hidden, by) = (&earlier.destination, &bind.destination);
+                return Err(setup(format!(
+                    "the mount at '{hidden}' is hidden by the one at '{by}': their destinations \
+                     meet through a link in the image: give the real paths, each its own"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Attaches a mount's source to its destination, which is made when it is missing.
-pub(crate) fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
+fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
     let failed = || format!("mounting {} on {}", bind.source, bind.destination);
     let path = bind.destination.beneath();
     let target = if bind.is_directory {
@@ -159,9 +175,7 @@ pub(crate) fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
         )));
     }
     attach(&bind.tree, target).or_fail(failed)?;
-    let seen = open_in_root(root, path, Open::Handle).or_fail(failed)?;
-    let stat = rustix::fs::fstat(&seen).or_fail(failed)?;
-    if (stat.st_dev, stat.st_ino) == bind.identity {
+    if is_seen(root, bind).or_fail(failed)? {
         Ok(())
     } else {
         Err(setup(format!(
@@ -169,6 +183,22 @@ pub(crate) fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
             failed()
         )))
     }
+}
+
+/// Whether the path of an attached mount's destination leads to the root of that very mount. One
+/// source may be mounted more than once, so neither its inode nor the mount's id is enough.
+fn is_seen(root: BorrowedFd<'_>, bind: &Bind) -> rustix::io::Result<bool> {
+    let Ok(seen) = open_in_root(root, bind.destination.beneath(), Open::Handle) else {
+        return Ok(false);
+    };
+    Ok(place(&seen)? == place(&bind.tree)?)
+}
+
+/// The id of the mount that an open file is in, its device and its inode.
+fn place(file: &OwnedFd) -> rustix::io::Result<(u64, u64, u64)> {
+    let stat = rustix::fs::fstat(file)?;
+    let mount = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok((mount.stx_mnt_id, stat.st_dev, stat.st_ino))
 }
 
 /// Whether an open file is one of procfs.

@@ -56,8 +56,6 @@ pub(crate) struct Bind {
     /// The source's detached mount tree.
     pub tree: OwnedFd,
     pub is_directory: bool,
-    /// Device and inode of the source.
-    pub identity: (u64, u64),
 }
 
 /// The process's ends of its streams.
@@ -174,7 +172,6 @@ pub(crate) fn open_source(mount: &Mount) -> Started<Bind> {
         destination: mount.destination.clone(),
         tree,
         is_directory,
-        identity: (stat.st_dev, stat.st_ino),
     })
 }
 

@@ -15,7 +15,7 @@ use rustix::mount::{
 use rustix::thread::UnshareFlags;
 
 use crate::failure::{OrFail, Started};
-use crate::mounts::attach_bind;
+use crate::mounts::attach_binds;
 use crate::prepare::Bind;
 use crate::user::{self, Identity};
 
@@ -62,15 +62,20 @@ pub(crate) fn look_up(root: &OwnedFd, binds: &[Bind], user: &str) -> Started<Ide
             .iter()
             .any(|system| Path::new(&path).starts_with(system))
     };
-    for bind in binds.iter().filter(|bind| !in_system(bind)) {
-        let copy = Bind {
-            source: bind.source.clone(),
-            destination: bind.destination.clone(),
-            tree: copy_of_all(&bind.tree).or_fail(failed)?,
-            ..*bind
-        };
-        attach_bind(view.as_fd(), &copy)?;
-    }
+    let copies = binds
+        .iter()
+        .filter(|bind| !in_system(bind))
+        .map(|bind| {
+            Ok(Bind {
+                source: bind.source.clone(),
+                destination: bind.destination.clone(),
+                tree: copy_of_all(&bind.tree)?,
+                ..*bind
+            })
+        })
+        .collect::<rustix::io::Result<Vec<Bind>>>()
+        .or_fail(failed)?;
+    attach_binds(view.as_fd(), &copies)?;
     let identity = user::resolve(view.as_fd(), user)?;
     unmount(VIEW, UnmountFlags::DETACH).or_fail(failed)?;
     Ok(identity)

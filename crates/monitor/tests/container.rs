@@ -14,7 +14,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use common::{World, groups, mounted_beneath, process};
+use common::{World, check_meeting_mounts, groups, mounted_beneath, process};
 use kleene_doors::host::{Host, Network, Probe};
 use kleene_doors::storage::Root;
 
@@ -245,6 +245,13 @@ fn destinations_stay_in_the_container() {
         .ok();
     assert_eq!(seen.matches("here").count(), 3, "{seen}");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}
+
+/// By links in the image, destinations may meet that look unrelated: then no data goes elsewhere.
+#[test]
+fn mounts_that_would_hide_each_other_are_refused() {
+    let world = World::new();
+    check_meeting_mounts(&world);
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{Container, World, groups, mounted_beneath, process, terminal};
+use common::{Container, World, check_meeting_mounts, groups, mounted_beneath, process, terminal};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{Host, Probe, Process, Stdin, WindowSize};
 
@@ -63,6 +63,11 @@ fn streams_and_exit_codes_are_passed_on() {
     // Process 1 is deaf to its own namespace.
     assert_eq!(killed.stdout(), "alive\n");
     assert_gone(&world, &container);
+}
+
+#[test]
+fn mounts_that_would_hide_each_other_are_refused() {
+    check_meeting_mounts(&runc());
 }
 
 #[test]

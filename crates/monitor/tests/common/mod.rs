@@ -410,3 +410,45 @@ pub fn mounted_beneath(path: &Path) -> Vec<String> {
 pub fn words(text: &str) -> BTreeSet<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
+
+/// Mounts whose destinations meet through a link in the image.
+pub fn check_meeting_mounts(world: &World) {
+    let [one, two] = ["one", "two"].map(|name| {
+        let path = world.tmp.path().join(name);
+        fs::create_dir_all(path.join("b")).unwrap();
+        fs::write(path.join("here"), name).unwrap();
+        path
+    });
+    fs::create_dir_all(world.image.join("a/b")).unwrap();
+    symlink("/a/b", world.image.join("l")).unwrap();
+    // One covers what the other lies in, or they are at one place; even with one source.
+    for (second, first, upper) in [
+        (&two, "/l", "/a"),
+        (&two, "/l", "/a/b"),
+        (&two, "/a/b", "/l"),
+        (&one, "/l", "/a/b"),
+    ] {
+        let container = world
+            .container()
+            .mount(&one, first, false)
+            .mount(&two, "/other", false)
+            .mount(second, upper, false);
+        let failure = container.refused(process(&["touch", "/l/lost"]));
+        assert_eq!(failure.code, 125, "{failure}");
+        let wanted = format!("the mount at '{first}' is hidden by the one at '{upper}'");
+        assert!(failure.message.contains(&wanted), "{failure}");
+        assert!(failure.message.contains("real paths"), "{failure}");
+    }
+    assert!(!two.join("b/lost").exists() && !one.join("lost").exists());
+    assert_eq!(mounted_beneath(world.tmp.path()), Vec::<String>::new());
+
+    // One in the other is as good as ever, by whatever name.
+    let nested = world
+        .container()
+        .mount(&one, "/l", false)
+        .mount(&two, "/a/b/in", false)
+        .mount(&one, "/l/in/b", false)
+        .mount(one.join("here"), "/l/in/b/b/file", false);
+    let script = "cat /a/b/here /l/in/here /l/in/b/here /a/b/in/b/b/file";
+    assert_eq!(nested.run(&["sh", "-c", script]).ok(), "onetwooneone");
+}
