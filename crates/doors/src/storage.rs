@@ -123,8 +123,10 @@ pub struct StorageInfo {
     pub driver: &'static str,
     /// The Kleene root as it is named in the configuration.
     pub root: String,
-    /// A private directory (0700) on lasting storage for the metadata.
+    /// A private directory (0700) on lasting storage for what the daemon keeps for itself.
     pub metadata: PathBuf,
+    /// Where the metadata database is: `metadata.sqlite` in the Kleene root.
+    pub database: PathBuf,
 }
 
 /// What can go wrong in storage.

@@ -24,6 +24,9 @@ const LOST: i32 = 137;
 /// Ended execution instances that are kept for each container.
 const KEPT: usize = 16;
 
+/// Execution instances that were created but not started, kept for each container.
+const WAITING: usize = 256;
+
 /// Time that a container gets between SIGTERM and SIGKILL when nobody says otherwise.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -33,7 +36,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::ContainerNotFound`]; [`EngineError::Invalid`] for a bad command.
     pub fn exec_create(&self, new: NewExec) -> Result<ExecId, EngineError> {
-        validate_command(&new.cmd)?;
+        validate_command(&new.cmd, &new.env, &new.user)?;
         let container = self.find_container(&new.container)?;
         let _lock = self
             .locks
@@ -58,9 +61,25 @@ impl Engine {
             started: None,
             ended: None,
         };
-        self.store
-            .write(|transaction| transaction.put_exec(&exec))?;
+        let forgotten = self.never_started(&exec.container)?;
+        self.store.write(|transaction| {
+            forgotten
+                .iter()
+                .try_for_each(|id| transaction.delete_exec(id))?;
+            transaction.put_exec(&exec)
+        })?;
         Ok(exec.id)
+    }
+
+    /// Execution instances of a container that nobody has started, beyond those that are kept for
+    /// clients that are about to.
+    fn never_started(&self, container: &ContainerId) -> Result<Vec<ExecId>, EngineError> {
+        let waiting = self
+            .store
+            .execs_of(container)?
+            .into_iter()
+            .filter(|e| e.started.is_none());
+        Ok(waiting.skip(WAITING).map(|exec| exec.id).collect())
     }
 
     /// One execution instance.

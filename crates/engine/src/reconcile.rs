@@ -48,10 +48,25 @@ impl Engine {
                 Err(problem) => result.problems.push(format!("{}: {problem}", exec.id)),
             }
         }
+        self.remove_left_over(&mut result)?;
         let journal = self.store.journal()?;
         result.steps = journal.len();
         result.problems.extend(self.carry_out(journal));
         Ok(result)
+    }
+
+    /// Containers that were to be removed when they stop, and whose client went away before they
+    /// were started.
+    fn remove_left_over(&self, result: &mut Reconciled) -> Result<(), EngineError> {
+        for container in self.store.containers()? {
+            if container.auto_remove
+                && self.running.get(&container.id).is_none()
+                && let Err(problem) = self.remove_recorded(&container.id)
+            {
+                result.problems.push(format!("{}: {problem}", container.id));
+            }
+        }
+        Ok(())
     }
 
     /// An execution instance that nobody will start any more. Its process may run all the same, when

@@ -197,6 +197,17 @@ fn what_is_not_there_yet_is_said_before_anything_is_created() {
     };
     assert!(refused(&engine, new).contains("NUL"));
     let new = NewContainer {
+        cmd: vec!["x".repeat(200_000)],
+        ..container(&[])
+    };
+    assert!(refused(&engine, new).contains("argument"));
+    let new = NewContainer {
+        user: "a\0".into(),
+        ..container(&[])
+    };
+    assert!(refused(&engine, new).contains("user"));
+    assert!(refused(&engine, named("0123456789ab", &[])).contains("form of an id"));
+    let new = NewContainer {
         image: "nope".parse().unwrap(),
         ..container(&[])
     };
@@ -465,4 +476,17 @@ fn a_failure_of_the_host_is_undone_and_reported() {
         engine.exec_start(instance.as_str(), DETACHED),
         Err(EngineError::NotYet(_))
     ));
+}
+
+#[test]
+fn instances_that_nobody_starts_do_not_pile_up() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let id = engine.container_create(container(&[])).unwrap();
+    let first = exec(&engine, &id, &["true"]);
+    for _ in 0..300 {
+        exec(&engine, &id, &["true"]);
+    }
+    assert!(engine.exec_inspect(first.as_str()).is_err());
+    start(&engine, &id);
 }

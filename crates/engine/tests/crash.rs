@@ -270,3 +270,21 @@ fn containers_with_a_policy_are_started_with_the_daemon() {
     assert!(show(&engine, &id).pid.is_some());
     assert!(engine.start_on_startup().is_empty());
 }
+
+/// Its client went away between creating and starting it.
+#[test]
+fn a_container_that_was_to_remove_itself_is_removed_at_the_next_start() {
+    use kleene_engine::NewContainer;
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let before = world.datasets();
+    let fleeting = NewContainer {
+        auto_remove: true,
+        ..container(&[])
+    };
+    engine.container_create(fleeting).unwrap();
+    drop(engine);
+    let engine = world.engine();
+    assert!(engine.reconcile().unwrap().problems.is_empty());
+    assert_eq!(world.datasets(), before);
+}

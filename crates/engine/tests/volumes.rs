@@ -216,3 +216,15 @@ fn a_mount_does_not_alter_what_it_hides() {
     assert_eq!(world.read(&own).as_deref(), Some("welcome"));
     assert!(show(&engine, &id).pid.is_some());
 }
+
+/// Also a volume within another mount gets what the container has at its own destination.
+#[test]
+fn volumes_within_mounts_are_populated() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    engine
+        .container_create(container(&["outer:/usr/local", &format!("inner:{WWW}")]))
+        .unwrap();
+    assert_eq!(world.in_volume("inner").len(), 3);
+    assert_eq!(world.in_volume("outer"), ["www"]);
+}

@@ -26,9 +26,6 @@ use kleened::supervisor::Watcher;
 
 use crate::rooms;
 
-/// The metadata database's file.
-const DATABASE: &str = "metadata.sqlite";
-
 /// How long requests that are being worked on may take when the daemon ends.
 const LAST_REQUESTS: Duration = Duration::from_secs(15);
 
@@ -71,7 +68,7 @@ pub fn run(config: &Config) -> Result<()> {
         host,
         userland: Arc::new(SystemUserland::new(info.metadata.join("downloads"))),
     };
-    let store = Store::open(&info.metadata.join(DATABASE))?;
+    let store = Store::open(&info.database)?;
     let runtime = runtime().context("starting the runtime failed")?;
     let watcher = Arc::new(Watcher::new(runtime.handle().clone()));
     let engine = Arc::new(Engine::new(doors, store, Arc::clone(&watcher) as _));

@@ -12,6 +12,9 @@ pub mod select;
 pub mod testkit;
 pub mod zfs;
 
+/// The metadata database's file in the Kleene root.
+const DATABASE: &str = "metadata.sqlite";
+
 mod error;
 mod lock;
 mod mounts;

@@ -154,6 +154,7 @@ impl Storage for MemoryStorage {
             driver: "memory",
             root: ROOT.to_owned(),
             metadata: Path::new(ROOT).join("metadata"),
+            database: Path::new(ROOT).join(crate::DATABASE),
         }
     }
 

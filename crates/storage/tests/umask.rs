@@ -25,7 +25,7 @@ fn modes_do_not_depend_on_the_umask() {
         let image = Dataset::Image("0123456789ab".parse().unwrap());
         storage.create(&volume).unwrap();
         storage.create(&image).unwrap();
-        assert_eq!(mode(&root), 0o711);
+        assert_eq!(mode(&root), 0o700);
         assert_eq!(mode(&storage.mountpoint(&volume)), 0o755);
         assert_eq!(mode(&storage.mountpoint(&image)), 0o755);
         assert_eq!(mode(&root.join(image.to_string())), 0o700);

@@ -6,17 +6,20 @@ use kleene_doors::host::{CopyUp, Network, SourceKind};
 use kleene_doors::storage::{Dataset, Root, Snapshot};
 use kleene_store::{ContainerRecord, ImageRecord, NetworkDriver, OperationId, Step, VolumeRecord};
 use kleene_types::{
-    ContainerId, ContainerName, ContainerPath, MountKind, MountSpec, SnapshotName, Timestamp,
-    VolumeName, merge_env,
+    ContainerId, ContainerName, ContainerPath, EnvVar, MountKind, MountSpec, SnapshotName,
+    Timestamp, VolumeName, merge_env,
 };
 
 use super::name_taken;
 use crate::locks::{Key, Mode};
 use crate::{Engine, EngineError, NewContainer, names};
 
-/// Most arguments and environment variables of a command, in bytes together. Linux and FreeBSD allow
-/// more; a container that couldn't be started is refused when it is created.
+/// Most bytes of a command with its environment: a quarter of the stack's usual limit of 8 MiB, less
+/// what the loader needs, is what Linux allows (execve(2)).
 const MAX_COMMAND: usize = 1 << 20;
+
+/// Most bytes of one argument or variable: 32 pages, with the NUL at its end (execve(2)).
+const MAX_ARGUMENT: usize = (128 << 10) - 1;
 
 impl Engine {
     /// Creates a container. Volumes that don't exist are created; an empty volume that was never
@@ -66,20 +69,13 @@ impl Engine {
             ));
         }
         self.host.check_jail_params(&new.jail_params)?;
-        validate_command(&new.cmd)?;
-        let size = new
-            .cmd
-            .iter()
-            .map(String::len)
-            .chain(new.env.iter().map(|e| e.as_str().len()));
-        if size.sum::<usize>() > MAX_COMMAND {
-            return Err(EngineError::Invalid(format!(
-                "the command and the environment are longer than {MAX_COMMAND} bytes together"
-            )));
-        }
+        validate_command(&new.cmd, &new.env, &new.user)?;
         unique_destinations(&new.mounts)?;
         for mount in &new.mounts {
             self.source_kind(&mount.kind)?;
+        }
+        if let Some(name) = &new.name {
+            refuse_id_as_name(name)?;
         }
         if let Some(name) = &new.name
             && self.store.container_by_name(name.as_str())?.is_some()
@@ -193,7 +189,7 @@ impl Engine {
                 Some(volume) => volume,
                 None => self.ensure_volume(name)?,
             };
-            if !volume.populated && !beneath_another(&mount.destination, &record.mounts) {
+            if !volume.populated {
                 let root = match &root {
                     Some(root) => root,
                     None => root.insert(self.storage.root(&Dataset::Container(record.id.clone()))?),
@@ -266,17 +262,48 @@ pub(crate) fn runtime_network(driver: NetworkDriver) -> Result<Network, EngineEr
 }
 
 /// Refuses commands that no system can execute.
-pub(crate) fn validate_command(cmd: &[String]) -> Result<(), EngineError> {
+pub(crate) fn validate_command(
+    cmd: &[String],
+    env: &[EnvVar],
+    user: &str,
+) -> Result<(), EngineError> {
+    let invalid = |text: String| Err(EngineError::Invalid(text));
     if cmd.iter().any(|argument| argument.contains('\0')) {
-        return Err(EngineError::Invalid(
-            "the command holds a NUL byte".to_owned(),
+        return invalid("the command holds a NUL byte".to_owned());
+    }
+    if cmd.first().is_some_and(String::is_empty) {
+        return invalid("the command's program is an empty text".to_owned());
+    }
+    if user.chars().any(char::is_control) {
+        return invalid(format!("the user {user:?} holds control characters"));
+    }
+    let lengths = || {
+        cmd.iter()
+            .map(String::len)
+            .chain(env.iter().map(|e| e.as_str().len()))
+    };
+    if lengths().any(|length| length > MAX_ARGUMENT) {
+        return invalid(format!(
+            "an argument or environment variable is longer than {MAX_ARGUMENT} bytes: pass it in a \
+             file or on standard input"
         ));
     }
-    match cmd.first() {
-        Some(program) if program.is_empty() => Err(EngineError::Invalid(
-            "the command's program is an empty text".to_owned(),
-        )),
-        _ => Ok(()),
+    if lengths().sum::<usize>() > MAX_COMMAND {
+        return invalid(format!(
+            "the command and the environment are longer than {MAX_COMMAND} bytes together: pass \
+             some of it in files"
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a name that reads like an id: the container of that id would be found in its place.
+pub(crate) fn refuse_id_as_name(name: &ContainerName) -> Result<(), EngineError> {
+    match name.as_str().parse::<ContainerId>() {
+        Ok(_) => Err(EngineError::Invalid(format!(
+            "the container name '{name}' has the form of an id: choose another one"
+        ))),
+        Err(_) => Ok(()),
     }
 }
 

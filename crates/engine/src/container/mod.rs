@@ -2,7 +2,7 @@
 //! execution instance in it: see [`crate::exec`].
 
 mod create;
-pub(crate) use create::{runtime_network, validate_command};
+pub(crate) use create::{refuse_id_as_name, runtime_network, validate_command};
 mod remove;
 mod stop;
 
@@ -63,6 +63,16 @@ impl Engine {
         changes: ContainerChanges,
     ) -> Result<ContainerId, EngineError> {
         let id = self.find_container(reference)?.id;
+        if let Some(name) = &changes.name {
+            refuse_id_as_name(name)?;
+        }
+        let (cmd, env) = (changes.cmd.as_deref(), changes.env.as_deref());
+        let user = changes.user.as_deref();
+        validate_command(
+            cmd.unwrap_or_default(),
+            env.unwrap_or_default(),
+            user.unwrap_or_default(),
+        )?;
         if let Some(params) = &changes.jail_params {
             self.host.check_jail_params(params)?;
         }

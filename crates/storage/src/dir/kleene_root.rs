@@ -50,7 +50,7 @@ impl KleeneRoot {
         let stat = rustix::fs::fstat(&root).map_err(|errno| failed(errno.into()))?;
         check_trust(path, &stat)?;
         check_contents(path, &root).map_err(failed)??;
-        rustix::fs::fchmod(&root, Mode::from(0o711)).map_err(|errno| failed(errno.into()))?;
+        rustix::fs::fchmod(&root, Mode::from(0o700)).map_err(|errno| failed(errno.into()))?;
 
         let part = |name: &str, mode: RawMode| part(path, &root, name, mode);
         // First of all: it is what a Kleene root is known by.
@@ -73,7 +73,7 @@ impl KleeneRoot {
             canonical: path.canonicalize().map_err(failed)?,
             image: beside(DatasetKind::Image.directory(), 0o700)?,
             container: beside(DatasetKind::Container.directory(), 0o700)?,
-            volumes: beside(DatasetKind::Volume.directory(), 0o711)?,
+            volumes: beside(DatasetKind::Volume.directory(), 0o700)?,
             trash: beside(TRASH, 0o700)?,
             path: path.to_owned(),
             next: AtomicU64::new(0),
@@ -228,7 +228,7 @@ fn open_or_create(path: &Path) -> io::Result<OwnedFd> {
                     .mode(0o755)
                     .create(parent)?;
             }
-            DirBuilder::new().mode(0o711).create(path)?;
+            DirBuilder::new().mode(0o700).create(path)?;
             open()
         }
         other => other,

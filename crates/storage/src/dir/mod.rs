@@ -1,7 +1,7 @@
 //! Datasets as plain directories.
 //!
 //! ```text
-//! <root>/            0711
+//! <root>/            0700
 //!   volumes/NAME/    the volume's data itself, 0755
 //!   image/ID/        a layered dataset
 //!   container/ID/    a layered dataset
@@ -177,6 +177,7 @@ impl Storage for DirStorage {
             driver: "dir",
             root: self.root.path().display().to_string(),
             metadata: self.root.metadata(),
+            database: self.root.path().join(crate::DATABASE),
         }
     }
 

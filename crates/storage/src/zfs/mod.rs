@@ -5,8 +5,8 @@
 //! and `inherit`. What zfs-fuse lacks (`list -p`, the property `clones`, `receive -u`…) isn't used.
 //!
 //! ```text
-//! zroot/kleene            0711, with the directory `metadata` (0700)
-//!   zroot/kleene/volumes  0711, one dataset a volume
+//! zroot/kleene            0700, with the directory `metadata` (0700)
+//!   zroot/kleene/volumes  0700, one dataset a volume
 //!   zroot/kleene/image    0700, one dataset an image
 //!   zroot/kleene/container 0700, one dataset a container
 //! ```
@@ -257,6 +257,7 @@ impl Storage for ZfsStorage {
             driver: "zfs",
             root: self.root.clone(),
             metadata: self.places.root.join(open::METADATA),
+            database: self.places.root.join(crate::DATABASE),
         }
     }
 

@@ -213,8 +213,8 @@ fn is(error: &CommandError, refusal: &Refusal) -> bool {
 fn prepare(root: &str, places: &Places) -> Result<OwnedFd, StorageError> {
     let prepare = || -> io::Result<OwnedFd> {
         let mode = |path: &Path, mode: RawMode| rustix::fs::chmod(path, Mode::from(mode));
-        mode(&places.root, 0o711)?;
-        mode(&places.volumes, 0o711)?;
+        mode(&places.root, 0o700)?;
+        mode(&places.volumes, 0o700)?;
         mode(&places.image, 0o700)?;
         mode(&places.container, 0o700)?;
         let metadata = places.root.join(METADATA);

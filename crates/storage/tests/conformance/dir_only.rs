@@ -53,8 +53,8 @@ fn others_see_no_more_than_they_need() {
     let storage = DirStorage::open(&root).unwrap();
     let volume = volume("web");
     storage.create(&volume).unwrap();
-    assert_eq!(mode(&root), 0o711);
-    assert_eq!(mode(&root.join("volumes")), 0o711);
+    assert_eq!(mode(&root), 0o700);
+    assert_eq!(mode(&root.join("volumes")), 0o700);
     for private in ["image", "container", "metadata", "trash"] {
         assert_eq!(mode(&root.join(private)), 0o700, "{private}");
     }

@@ -71,7 +71,7 @@ fn the_root_is_made_found_again_and_kept_from_others() {
     assert_eq!(first.mountpoint(&web), place.join("volumes/web"));
     assert_eq!(first.info().metadata, place.join("metadata"));
     let mode = |name: &str| fs::metadata(place.join(name)).unwrap().mode() & 0o7777;
-    assert_eq!((mode(""), mode("volumes")), (0o711, 0o711));
+    assert_eq!((mode(""), mode("volumes")), (0o700, 0o700));
     assert_eq!((mode("image"), mode("container")), (0o700, 0o700));
     assert_eq!(mode("metadata"), 0o700);
     drop(first);
