@@ -38,6 +38,11 @@ const PATIENCE: Timespec = Timespec {
     tv_sec: 10,
     tv_nsec: 0,
 };
+/// How long until a connection is taken that there were no descriptors or memory for.
+const SHORTAGE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
 /// Connections at once; more wait in the socket's queue.
 const CLIENTS: usize = 256;
 
@@ -58,6 +63,8 @@ pub(crate) struct Relay {
     outputs: [Output; 2],
     listener: UnixListener,
     clients: Vec<Client>,
+    /// A connection couldn't be taken; it waits in the socket's queue.
+    short: bool,
     log: Log,
     buffer: Box<[u8]>,
     /// For clients that come later.
@@ -108,6 +115,7 @@ impl Relay {
             outputs,
             listener,
             clients,
+            short: false,
             log: Log::new(),
             buffer: vec![0; CHUNK].into(),
             pid: 0,
@@ -130,11 +138,14 @@ impl Relay {
                 match event {
                     Event::Input => self.with_input(Input::flush),
                     Event::Client(index, flags) => self.serve(index, flags),
-                    Event::Connection => self.accept()?,
+                    Event::Connection => self.accept(),
                     Event::Output(_) | Event::Ended => {}
                 }
             }
             self.clients.retain(|client| !client.is_gone());
+            if self.short {
+                self.accept();
+            }
             if ended && let Some(exit) = self.exit_status()? {
                 break exit;
             }
@@ -152,7 +163,8 @@ impl Relay {
         let paused = self.clients.iter().any(slow);
         let full = self.input.as_ref().is_some_and(Input::is_full);
         let mut polled = vec![(PollFd::new(&self.process, PollFlags::IN), Event::Ended)];
-        if self.clients.len() < CLIENTS {
+        // In a shortage the connection stays in the queue, and polling would never wait.
+        if self.clients.len() < CLIENTS && !self.short {
             polled.push((
                 PollFd::new(&self.listener, PollFlags::IN),
                 Event::Connection,
@@ -177,7 +189,8 @@ impl Relay {
             ));
         }
         let (mut fds, events): (Vec<PollFd<'_>>, Vec<Event>) = polled.into_iter().unzip();
-        while let Err(errno) = poll(&mut fds, None) {
+        let limit = self.short.then_some(&SHORTAGE);
+        while let Err(errno) = poll(&mut fds, limit) {
             if errno != Errno::INTR {
                 return Err(errno.into());
             }
@@ -232,22 +245,17 @@ impl Relay {
         true
     }
 
-    fn accept(&mut self) -> io::Result<()> {
-        match self.listener.accept() {
+    /// Takes a connection. Whatever is in its way is no reason to end the process: a client that
+    /// has gone again is forgotten, and a shortage passes.
+    fn accept(&mut self) {
+        use ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+        self.short = match self.listener.accept() {
             Ok((stream, _)) => {
-                self.clients.push(Client::new(stream, Role::New)?);
-                Ok(())
+                self.clients.extend(Client::new(stream, Role::New));
+                false
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+            Err(error) => !matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted),
+        };
     }
 
     fn serve(&mut self, index: usize, flags: PollFlags) {

@@ -12,6 +12,8 @@ mod common;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, World, process};
@@ -19,6 +21,7 @@ use kleene_doors::frames::Frame;
 use kleene_doors::host::{Host, HostError, Probe, Process, Stdin};
 use kleene_monitor::status::start_time;
 use kleene_types::ExecId;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 /// The monitor of a process: its parent.
 fn monitor_of(pid: u32) -> u32 {
@@ -40,6 +43,60 @@ fn await_end(pid: u32) {
         assert!(Instant::now() < deadline, "process {pid} stays");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Clock ticks of processor time that a process has used.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn limit_open_files(pid: u32, current: u64) -> u64 {
+    let process = Pid::from_raw(i32::try_from(pid).unwrap());
+    let before = prlimit(process, Resource::Nofile, getrlimit(Resource::Nofile)).unwrap();
+    let limit = Rlimit {
+        current: Some(current),
+        maximum: before.maximum,
+    };
+    prlimit(process, Resource::Nofile, limit).unwrap();
+    before.current.unwrap()
+}
+
+/// A monitor that can't take a connection goes on, and takes it when it can.
+#[test]
+fn a_shortage_of_descriptors_ends_nothing() {
+    let world = World::new();
+    let container = world.container();
+    let script = "echo ready; while read line; do sleep 1; echo $line; done";
+    let wanted = Process {
+        stdin: Stdin::Stream,
+        ..process(&["sh", "-c", script])
+    };
+    let mut running = container.start(wanted).unwrap();
+    assert_eq!(running.read_line(), "ready");
+    let monitor = monitor_of(running.pid);
+    // Not fewer: poll(2) takes as many at most.
+    let open = |fd: &u64| Path::new(&format!("/proc/{monitor}/fd/{fd}")).exists();
+    let before = limit_open_files(monitor, (0..).find(|fd| !open(fd)).unwrap());
+
+    let late = world.tmp.path().join("run").join(running.exec.as_str());
+    let mut late = UnixStream::connect(late.join("attach.sock")).unwrap();
+    late.set_read_timeout(Some(PATIENCE)).unwrap();
+    Frame::Watch.write(&mut late).unwrap();
+    let used = ticks(monitor);
+    running.type_in("one\n");
+    assert_eq!(running.read_line(), "one");
+    // Of the hundred in a second: it waits.
+    assert!(ticks(monitor) - used < 30, "the monitor is busy waiting");
+
+    limit_open_files(monitor, before);
+    let answer = Frame::read(&mut late).unwrap();
+    assert_eq!(answer, Some(Frame::Started(running.pid)));
+    running.send(&Frame::StdinEnd);
+    assert_eq!(running.finish().code, Some(0));
+    assert!(matches!(Frame::read(&mut late), Ok(Some(Frame::Exited(_)))));
+    world.host.clean(&container.id).unwrap();
 }
 
 #[test]
@@ -90,7 +147,7 @@ fn a_killed_monitor_takes_its_container_along() {
     let container = world.container();
     let init = container.idle();
     let monitor = monitor_of(init.pid);
-    let pid = rustix::process::Pid::from_raw(monitor.cast_signed()).unwrap();
+    let pid = Pid::from_raw(monitor.cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let mut watch = &init.watch;
     assert_eq!(Frame::read(&mut watch).unwrap(), None);
@@ -270,7 +327,7 @@ fn output_is_logged_within_bounds() {
 }
 
 /// Stream and data of each record.
-fn read_log(path: &std::path::Path) -> Vec<(u8, Vec<u8>)> {
+fn read_log(path: &Path) -> Vec<(u8, Vec<u8>)> {
     let bytes = fs::read(path).unwrap();
     let mut rest = bytes.as_slice();
     let mut records = Vec::new();
