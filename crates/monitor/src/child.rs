@@ -16,7 +16,7 @@ use crate::confine::confine;
 use crate::exec::Program;
 use crate::failure::{OrFail, Started};
 use crate::nursery::enter_copy;
-use crate::prepare::{Inside, NewContainer, Prepared, Streams};
+use crate::prepare::{Inside, NewContainer, Prepared, Streams, not_entered};
 use crate::user::Identity;
 use crate::{channel, dev, mounts, sys, user};
 
@@ -103,7 +103,7 @@ fn join(init: &OwnedFd) -> Started<(OwnedFd, OwnedFd)> {
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::NETWORK;
     rustix::thread::move_into_thread_name_spaces(init.as_fd(), namespaces)
-        .or_fail(|| "entering the container".to_owned())?;
+        .map_err(|errno| not_entered("entering the container", &errno.into(), init))?;
     let root = open_root()?;
     let dev = dev::open(root.as_fd()).or_fail(|| "opening the container's /dev".to_owned())?;
     Ok((root, dev))
@@ -174,4 +174,31 @@ pub(crate) fn redirect(
     rustix::stdio::dup2_stdin(stdin)?;
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+    use super::*;
+
+    #[test]
+    fn a_container_that_has_ended_is_not_running() {
+        let mut process = std::process::Command::new("true").spawn().unwrap();
+        let pid = Pid::from_raw(process.id().cast_signed()).unwrap();
+        let init = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::PidFd(init.as_fd()), options).unwrap();
+        // Both while somebody has yet to look at how it ended, and afterwards.
+        for _ in 0..2 {
+            let failure = join(&init).unwrap_err();
+            assert_eq!(failure.code, 125);
+            assert_eq!(
+                failure.message,
+                "the container is not running (it ended meanwhile)"
+            );
+            process.wait().unwrap();
+        }
+    }
 }

@@ -8,7 +8,7 @@ use kleene_doors::host::StartFailure;
 pub(crate) type Started<T> = Result<T, StartFailure>;
 
 /// Exit code of a failed set-up.
-const SETUP: i32 = 125;
+pub(crate) const SETUP: i32 = 125;
 /// Exit code of a program that is there but can't be executed.
 const NOT_EXECUTABLE: i32 = 126;
 /// Exit code of a program that isn't there.

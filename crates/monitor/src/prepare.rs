@@ -7,18 +7,28 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use kleene_doors::host::{ContainerSetup, Mount, Network, Place, Process, Stdin, WindowSize};
+use kleene_doors::host::{
+    ContainerSetup, Mount, Network, Place, Process, StartFailure, Stdin, WindowSize,
+};
 use kleene_types::ContainerPath;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cgroup::Groups;
-use crate::failure::{OrFail, Started, setup};
+use crate::failure::{OrFail, SETUP, Started, setup};
 use crate::proto::{InitProcess, StartMessage};
 use crate::root::{open_root, set_tree_attributes};
 use crate::status::start_time;
+
+/// How long the first process of a container, once it can't be joined, takes to end.
+const LAST_BREATH: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// What the new process is given.
 pub(crate) struct Prepared {
@@ -195,6 +205,38 @@ pub(crate) fn open_init(init: InitProcess) -> Started<OwnedFd> {
     } else {
         Err(gone())
     }
+}
+
+/// The container that was to be joined has ended.
+pub(crate) fn ended_meanwhile() -> StartFailure {
+    setup("the container is not running (it ended meanwhile)")
+}
+
+/// The failure to enter a container, or to make a process there. The kernel has no process any more
+/// when it ended, and no ids for new ones.
+pub(crate) fn not_entered(what: &str, error: &std::io::Error, init: &OwnedFd) -> StartFailure {
+    match Errno::from_io_error(error) {
+        Some(Errno::SRCH) => ended_meanwhile(),
+        // Its first process is a zombie only when all others are gone.
+        Some(Errno::NOMEM) if has_ended(init, &LAST_BREATH) => ended_meanwhile(),
+        _ => setup(format!("{what} failed: {error}")),
+    }
+}
+
+/// Blames the end of the container that was joined for what failed, if it has ended.
+pub(crate) fn blame_end(init: InitProcess, failure: StartFailure) -> StartFailure {
+    let now = Timespec::default();
+    let is_gone = || open_init(init).map_or(true, |init| has_ended(&init, &now));
+    if failure.code == SETUP && is_gone() {
+        ended_meanwhile()
+    } else {
+        failure
+    }
+}
+
+fn has_ended(process: &OwnedFd, within: &Timespec) -> bool {
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(within)), Ok(1..))
 }
 
 fn read_filter(path: &Path) -> std::io::Result<Vec<libc::sock_filter>> {

@@ -12,10 +12,10 @@ use kleene_types::ContainerId;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::ThreadNameSpaceType;
 
-use crate::failure::{OrFail, Started, whole};
+use crate::failure::{OrFail, Started, setup, whole};
 use crate::input::Input;
 use crate::outside::Created;
-use crate::prepare::{Inside, Pipes, prepare};
+use crate::prepare::{Inside, Pipes, blame_end, not_entered, prepare};
 use crate::proto::{OutsideRuntime, StartMessage};
 use crate::relay::{Relay, Streams};
 use crate::status::{SOCKET, Status, start_time};
@@ -107,10 +107,15 @@ struct Running {
 
 fn start(message: StartMessage) -> Started<Running> {
     let listener = UnixListener::bind(SOCKET).or_fail(|| format!("making the socket {SOCKET}"))?;
-    match &message.outside {
+    let init = message.join;
+    let started = match &message.outside {
         Some(runtime) => start_outside(&message, runtime, listener),
         None => start_inside(message, listener),
-    }
+    };
+    started.map_err(|failure| match init {
+        Some(init) => blame_end(init, failure),
+        None => failure,
+    })
 }
 
 /// Has an outside runtime make the container and the process.
@@ -149,12 +154,16 @@ fn start_inside(message: StartMessage, listener: UnixListener) -> Started<Runnin
         // Counts for the processes made from now on.
         let namespace = ThreadNameSpaceType::PROCESS_ID;
         rustix::thread::move_into_thread_name_spaces(init.as_fd(), namespace)
-            .or_fail(|| "entering the container".to_owned())?;
+            .map_err(|errno| not_entered("entering the container", &errno.into(), init))?;
     }
     let (ours, theirs) = channel::pair().or_fail(|| "making a channel".to_owned())?;
     // SAFETY: the monitor has one thread.
     let cloned = unsafe { sys::clone3(flags, prepared.groups.unified.as_ref().map(AsFd::as_fd)) };
-    let (pid, pidfd) = match cloned.or_fail(|| "making a process".to_owned())? {
+    let cloned = cloned.map_err(|error| match &prepared.place {
+        Inside::New(_) => setup(format!("making a process failed: {error}")),
+        Inside::Running(init) => not_entered("making a process", &error, init),
+    });
+    let (pid, pidfd) = match cloned? {
         Cloned::Child => {
             drop((ours, pipes, listener));
             child::run(prepared, &theirs)

@@ -369,3 +369,31 @@ fn joining_what_does_not_run_is_an_error() {
     request.place = kleene_doors::host::Place::Running { init: init.clone() };
     assert!(matches!(world.host.start(&request), Err(HostError::NotRunning(id)) if id == init));
 }
+
+/// It ends at any point of the way in: whoever joins runs for a moment, or is told that it is gone.
+#[test]
+fn joining_while_the_container_ends() {
+    let world = World::new();
+    let gone = |error: &HostError| match error {
+        HostError::NotRunning(_) => true,
+        HostError::Start(failure) => failure.code == 125 && failure.message.contains("not running"),
+        _ => false,
+    };
+    for _ in 0..20 {
+        let container = world.container();
+        let init = container.idle();
+        let request = |_| init.join_request(process(&["sleep", "1000"]));
+        let requests: Vec<_> = (0..3).map(request).collect();
+        std::thread::scope(|scope| {
+            for request in &requests {
+                scope.spawn(|| match world.host.start(request) {
+                    Ok(started) => drop(started),
+                    Err(error) => assert!(gone(&error), "{error:?}"),
+                });
+            }
+            world.host.kill(&container.id, &init.exec).unwrap();
+        });
+        init.finish();
+        world.host.clean(&container.id).unwrap();
+    }
+}
