@@ -1,5 +1,6 @@
 //! A container's `/dev`: a small file system of its own with harmless devices, and terminals.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kleene_doors::host::WindowSize;
@@ -29,6 +30,8 @@ const LINKS: [(&str, &str); 6] = [
     ("/proc/kcore", "core"),
     ("pts/ptmx", "ptmx"),
 ];
+/// What [`mount`] and [`add_console`] make besides these, and need for themselves.
+const TERMINALS: [&str; 2] = ["pts", "console"];
 const NULL: (u32, u32) = (1, 3);
 const PTMX: (u32, u32) = (5, 2);
 /// The group of terminals in every distribution (`tty`).
@@ -89,6 +92,22 @@ fn mount_in(
     made().or_fail(|| format!("mounting /dev/{name}"))
 }
 
+/// Whether a container's `/dev` has something of this name that it can't do without: a device, a link
+/// to the kernel's `/proc`, or the directory of its terminals.
+pub fn is_device(name: &OsStr) -> bool {
+    let devices = DEVICES.iter().map(|(device, ..)| device);
+    let links = LINKS.iter().map(|(_, link)| link);
+    devices
+        .chain(links)
+        .chain(&TERMINALS)
+        .any(|own| name == *own)
+}
+
+/// Whether an open file is in a file system of terminals.
+pub(crate) fn is_in_pts(target: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(u64::try_from(rustix::fs::fstatfs(target)?.f_type) == Ok(DEVPTS_SUPER_MAGIC))
+}
+
 /// Opens `null` in a container's `/dev`, which must be the real one.
 pub(crate) fn open_null(dev: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     open_device(dev, "null", NULL)
@@ -131,8 +150,7 @@ pub(crate) fn new_terminal(
 ) -> Started<(OwnedFd, OwnedFd)> {
     let failed = || "making a terminal in /dev/pts".to_owned();
     let master = open_device(dev, "pts/ptmx", PTMX).or_fail(failed)?;
-    let kind = rustix::fs::fstatfs(&master).or_fail(failed)?.f_type;
-    if u64::try_from(kind) != Ok(DEVPTS_SUPER_MAGIC) {
+    if !is_in_pts(&master).or_fail(failed)? {
         return Err(setup(format!(
             "{} failed: it is not the container's own",
             failed()

@@ -65,4 +65,6 @@ mod user;
 mod view;
 
 #[cfg(target_os = "linux")]
+pub use dev::is_device;
+#[cfg(target_os = "linux")]
 pub use process::run;

@@ -69,7 +69,7 @@ pub(crate) fn populate(root: BorrowedFd<'_>, container: &NewContainer) -> Starte
     let read_only = HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY;
     let sys = mount_system(root, "sys", "sysfs", &[], read_only)?;
     let dev = dev::mount(root)?;
-    attach_binds(root, &container.binds)?;
+    attach_binds(root, &container.binds, &[("/dev", &dev), ("/sys", &sys)])?;
     for name in READ_ONLY_IN_PROC {
         make_read_only(proc.as_fd(), name).or_fail(|| format!("protecting /proc/{name}"))?;
     }
@@ -140,10 +140,15 @@ pub(crate) fn mount_system(
 }
 
 /// Attaches mounts in their order. Each must be seen at its destination in the end: by links in the
-/// image, destinations that look unrelated may lie in one another, or be the same.
-pub(crate) fn attach_binds(root: BorrowedFd<'_>, binds: &[Bind]) -> Started<()> {
+/// image, destinations that look unrelated may lie in one another, or be the same. None may be one of
+/// the container's `own` mounts, given with their paths.
+pub(crate) fn attach_binds(
+    root: BorrowedFd<'_>,
+    binds: &[Bind],
+    own: &[(&str, &OwnedFd)],
+) -> Started<()> {
     for (index, bind) in binds.iter().enumerate() {
-        attach_bind(root, bind)?;
+        attach_bind(root, bind, own)?;
         for earlier in binds.iter().take(index) {
             if !is_seen(root, earlier).or_fail(|| "looking at the mounts".to_owned())? {
                 let (hidden, by) = (&earlier.destination, &bind.destination);
@@ -158,8 +163,9 @@ pub(crate) fn attach_binds(root: BorrowedFd<'_>, binds: &[Bind]) -> Started<()> 
 }
 
 /// Attaches a mount's source to its destination, which is made when it is missing.
-fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
+fn attach_bind(root: BorrowedFd<'_>, bind: &Bind, own: &[(&str, &OwnedFd)]) -> Started<()> {
     let failed = || format!("mounting {} on {}", bind.source, bind.destination);
+    let refused = |reason: &str| setup(format!("{} failed: {reason}", failed()));
     let path = bind.destination.beneath();
     let target = if bind.is_directory {
         create_dirs_in_root(root, path, 0o755)
@@ -169,19 +175,22 @@ fn attach_bind(root: BorrowedFd<'_>, bind: &Bind) -> Started<()> {
     let target = target.or_fail(failed)?;
     // Whatever reads `/proc` in the container, now or when it joins, must read the kernel's.
     if is_in_proc(&target).or_fail(failed)? {
-        return Err(setup(format!(
-            "{} failed: it lies in /proc, the kernel's own",
-            failed()
-        )));
+        return Err(refused("it lies in /proc, the kernel's own"));
+    }
+    // Processes that join find their devices and terminals there.
+    for (name, mount) in own {
+        if place(&target).or_fail(failed)? == place(mount).or_fail(failed)? {
+            return Err(refused(&format!("it is {name}, the container's own")));
+        }
+    }
+    if dev::is_in_pts(&target).or_fail(failed)? {
+        return Err(refused("it lies in /dev/pts, the container's terminals"));
     }
     attach(&bind.tree, target).or_fail(failed)?;
     if is_seen(root, bind).or_fail(failed)? {
         Ok(())
     } else {
-        Err(setup(format!(
-            "{} failed: the destination was moved meanwhile",
-            failed()
-        )))
+        Err(refused("the destination was moved meanwhile"))
     }
 }
 

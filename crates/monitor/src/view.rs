@@ -75,7 +75,7 @@ pub(crate) fn look_up(root: &OwnedFd, binds: &[Bind], user: &str) -> Started<Ide
         })
         .collect::<rustix::io::Result<Vec<Bind>>>()
         .or_fail(failed)?;
-    attach_binds(view.as_fd(), &copies)?;
+    attach_binds(view.as_fd(), &copies, &[])?;
     let identity = user::resolve(view.as_fd(), user)?;
     unmount(VIEW, UnmountFlags::DETACH).or_fail(failed)?;
     Ok(identity)

@@ -122,6 +122,37 @@ fn nothing_stands_in_for_proc() {
     assert_eq!(fs::read_dir(&data).unwrap().count(), 2);
 }
 
+/// Processes that join a container need its devices and terminals.
+#[test]
+fn nothing_stands_in_for_devices() {
+    let world = World::new();
+    let data = data(&world);
+    for (name, target) in [("d", "/dev"), ("s", "../sys"), ("n", "/dev/null")] {
+        symlink(target, world.image.join(name)).unwrap();
+    }
+    for (destination, reason) in [
+        ("/dev", "it is /dev,"),
+        ("/d", "it is /dev,"),
+        ("/sys", "it is /sys,"),
+        ("/s", "it is /sys,"),
+        ("/d/pts", "it lies in /dev/pts,"),
+    ] {
+        let message = refusal(&world.container().mount(&data, destination, false));
+        assert!(message.contains(reason), "{message}");
+    }
+    refusal(&world.container().mount(data.join("here"), "/n", false));
+
+    let container = world
+        .container()
+        .mount(&data, "/dev/shm", false)
+        .mount(&data, "/d/new/deep", false)
+        .mount(data.join("here"), "/dev/file", true);
+    let init = container.idle();
+    let seen = init.exec("cat /dev/shm/here /dev/new/deep/here /dev/file </dev/null");
+    assert_eq!(seen.ok(), "the volume's".repeat(3));
+    init.kill();
+}
+
 #[test]
 fn impossible_destinations_fail_the_start() {
     let world = World::new();

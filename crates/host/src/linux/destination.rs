@@ -2,10 +2,11 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kleene_doors::host::{HostError, SourceKind};
 use kleene_doors::storage::Root;
+use kleene_monitor::is_device;
 use kleene_monitor::root::open_root_read_only;
 use kleene_tree::{Open, TreeError, open_in_root};
 use kleene_types::ContainerPath;
@@ -51,6 +52,7 @@ pub fn check_destination(
 
 /// Checks what is there. A file may cover anything but a directory, as mount(2) has it.
 fn check_existing(target: &OwnedFd, source: SourceKind) -> Result<(), String> {
+    check_free(&name_of(target)?)?;
     let is_directory = kind(target)? == FileType::Directory;
     match (source, is_directory) {
         (SourceKind::Directory, false) => Err(
@@ -63,7 +65,7 @@ fn check_existing(target: &OwnedFd, source: SourceKind) -> Result<(), String> {
              of that directory"
                 .to_owned(),
         ),
-        _ => check_outside_proc(target),
+        _ => Ok(()),
     }
 }
 
@@ -72,7 +74,10 @@ fn check_existing(target: &OwnedFd, source: SourceKind) -> Result<(), String> {
 fn check_missing(root: BorrowedFd<'_>, path: &Path) -> Result<(), String> {
     for above in path.ancestors().skip(1) {
         return match open_in_root(root, above, Open::Handle) {
-            Ok(found) if kind(&found)? == FileType::Directory => check_outside_proc(&found),
+            Ok(found) if kind(&found)? == FileType::Directory => {
+                let missing = path.strip_prefix(above).unwrap_or(path);
+                check_free(&name_of(&found)?.join(missing))
+            }
             Ok(_) => Err(format!("'/{}' is not a directory", above.display())),
             Err(TreeError::NotFound { .. }) => continue,
             Err(error) => Err(explain(&error)),
@@ -81,16 +86,37 @@ fn check_missing(root: BorrowedFd<'_>, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses what lies in `/proc`, by whatever links: the container's processes get theirs there, and
-/// nothing may stand in for it.
-fn check_outside_proc(target: &OwnedFd) -> Result<(), String> {
-    // The root is a detached tree, so the kernel's name of what lies in it begins at its root.
+/// The real path of an open file in the root. That is a detached tree, so the kernel's name of what
+/// lies in it begins at its root.
+fn name_of(target: &OwnedFd) -> Result<PathBuf, String> {
     let link = format!("/proc/self/fd/{}", target.as_raw_fd());
-    let name = std::fs::read_link(link).map_err(|error| error.to_string())?;
-    if name.starts_with("/proc") {
+    std::fs::read_link(link).map_err(|error| error.to_string())
+}
+
+/// Refuses the real path of what the container's processes, also those that join it, must find as
+/// the kernel and Kleene have made it. Elsewhere in `/dev`, which is the container's own, there is
+/// room: for shared memory in `/dev/shm` for one.
+fn check_free(path: &Path) -> Result<(), String> {
+    if path.starts_with("/proc") {
         return Err("it lies in /proc, which belongs to the kernel".to_owned());
     }
-    Ok(())
+    if path == Path::new("/sys") {
+        return Err("it is /sys, which belongs to the kernel".to_owned());
+    }
+    let Ok(device) = path.strip_prefix("/dev") else {
+        return Ok(());
+    };
+    match device.iter().next() {
+        None => Err(
+            "it is /dev, where the container's devices are: mount on a path in it, as /dev/shm"
+                .to_owned(),
+        ),
+        Some(name) if is_device(name) => Err(format!(
+            "/dev/{} is one of the container's devices: choose another path",
+            name.display()
+        )),
+        Some(_) => Ok(()),
+    }
 }
 
 fn kind(target: &OwnedFd) -> Result<FileType, String> {

@@ -129,6 +129,49 @@ fn nothing_is_mounted_over_proc() {
     }
 }
 
+/// A container whose devices are covered can't be joined.
+#[test]
+fn nothing_is_mounted_over_devices_and_sys() {
+    let check = |hostile: &Hostile| {
+        for root in hostile.roots() {
+            for path in ["/dev", "/to-dev"] {
+                let message = refusal(&root, path, SourceKind::Directory);
+                assert!(message.contains("it is /dev,"), "{path}: {message}");
+            }
+            for path in ["/sys", "/to-sys"] {
+                let message = refusal(&root, path, SourceKind::Directory);
+                assert!(message.contains("it is /sys,"), "{path}: {message}");
+            }
+            for path in ["null", "pts", "pts/0", "fd/3", "stdout", "console", "ptmx"] {
+                for directory in ["dev", "to-dev"] {
+                    let message = refusal(&root, &format!("/{directory}/{path}"), SourceKind::File);
+                    assert!(message.contains("the container's devices"), "{message}");
+                }
+            }
+            for path in [
+                "/dev/shm",
+                "/dev/new",
+                "/to-dev/new/deep",
+                "/device",
+                "/system",
+            ] {
+                check_destination(&root, &at(path), SourceKind::Directory).unwrap();
+            }
+        }
+    };
+    let hostile = Hostile::new();
+    symlink("dev", hostile.path("lower/to-dev")).unwrap();
+    symlink("/to-sys2", hostile.path("lower/to-sys")).unwrap();
+    symlink("sys", hostile.path("lower/to-sys2")).unwrap();
+    for directory in ["dev", "sys"] {
+        fs::create_dir_all(hostile.path("lower").join(directory)).unwrap();
+    }
+    check(&hostile);
+    fs::create_dir(hostile.path("lower/dev/shm")).unwrap();
+    fs::write(hostile.path("lower/dev/null"), "").unwrap();
+    check(&hostile);
+}
+
 #[test]
 fn depth_is_no_danger() {
     let hostile = Hostile::new();
