@@ -1,4 +1,5 @@
-//! The commands of the README and of the guide are run as they stand there.
+//! The README's first steps are run as they stand there, and every command that the guide shows
+//! exists.
 
 #![allow(
     clippy::unwrap_used,
@@ -47,6 +48,33 @@ fn first_steps_work_as_written() {
         assert_eq!(outcome.code, 0, "klee {line}: {outcome:?}");
     }
     assert!(daemon.klee(&["volume", "ls"]).ok().contains("my-vol"));
+}
+
+/// The words of a command line that name the command, in front of what is given to it.
+fn verb(line: &str) -> Vec<&str> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let nouns = ["container", "image", "network", "volume"];
+    let length = if nouns.contains(&words[0]) { 2 } else { 1 };
+    words.into_iter().take(length).collect()
+}
+
+/// No document shows a command that isn't there.
+#[test]
+fn every_command_of_the_guide_exists() {
+    let daemon = Daemon::empty(Room::Dir);
+    let guide = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide");
+    let mut shown = 0;
+    for entry in std::fs::read_dir(guide).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("$ klee ")) {
+            let mut words = verb(line);
+            words.push("--help");
+            let help = daemon.klee(&words).ok();
+            assert!(help.contains("Usage:"), "klee {line}: {help}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 20, "{shown}");
 }
 
 /// Every file that the documents link to is there.

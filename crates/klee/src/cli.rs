@@ -16,9 +16,9 @@ Shortcuts:
           The same as `klee container …`, or `klee image build`
   isc, isi, isn, isv
           Inspect a container, image, network or volume
-  lsc, lsi, lsn, lsv
+  lsc (ls, ps), lsi, lsn, lsv
           List containers, images, networks or volumes
-  rmc, rmi, rmn, rmv
+  rmc (rm), rmi, rmn, rmv
           Remove containers, images, networks or volumes
 
 Configuration file:

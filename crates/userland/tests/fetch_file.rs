@@ -149,6 +149,15 @@ fn device_nodes_are_left_out() {
     assert!(!room.root().join("dev/null").exists());
 }
 
+/// Nothing but zeros is the end of an archive, which may be what is left of a damaged one.
+#[test]
+fn archives_of_nothing_make_no_image() {
+    let room = Room::new();
+    let zeros = gzip(&vec![0; 1 << 20]);
+    let message = room.fetch(&url(&room.file("a.tar", &zeros))).invalid();
+    assert!(message.contains("holds no files"), "{message}");
+}
+
 #[test]
 fn truncated_archives_are_called_so() {
     for (name, compress) in COMPRESSIONS {

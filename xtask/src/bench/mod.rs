@@ -84,7 +84,7 @@ fn containers(scratch: &Path, rows: &mut Vec<Row>) -> Result<()> {
         0.7,
     ));
     peers.crun_stop()?;
-    daemon.klee(&["rm", "-f", "box"])?;
+    daemon.klee(&["rmc", "-f", "box"])?;
 
     let mounts = measure::Mounts::make(&scratch.join("mounts"), HOST_MOUNTS)?;
     let busy = sample(ROUNDS, run)?;

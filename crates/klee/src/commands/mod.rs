@@ -178,6 +178,10 @@ commands! {
     shortcut "isv" Isv(volume::inspect);
     /// List containers
     shortcut "lsc" Lsc(container::ls);
+    /// List containers
+    shortcut "ls" Ls(container::ls);
+    /// List containers
+    shortcut "ps" Ps(container::ls);
     /// List images
     shortcut "lsi" Lsi(image::ls);
     /// List networks
@@ -186,6 +190,8 @@ commands! {
     shortcut "lsv" Lsv(volume::ls);
     /// Remove containers
     shortcut "rmc" Rmc(container::rm);
+    /// Remove containers
+    shortcut "rm" Rm(container::rm);
     /// Remove images
     shortcut "rmi" Rmi(image::rm);
     /// Remove networks

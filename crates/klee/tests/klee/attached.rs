@@ -23,6 +23,14 @@ fn transcript(output: &str, code: i32) -> String {
 }
 
 /// A daemon that creates a container and an execution instance.
+/// The answer about a container.
+fn inspected(name: &str, running: bool) -> serde_json::Value {
+    json!({
+        "container": crate::common::container(ID, name, running),
+        "container_endpoints": [], "container_mountpoints": [],
+    })
+}
+
 fn creating() -> Script {
     FakeDaemon::script()
         .on("POST", "/containers/create", 201, json!({"id": ID}))
@@ -153,6 +161,12 @@ fn what_was_never_started_is_removed_when_that_was_wanted() {
 #[test]
 fn a_failure_without_an_exit_code_is_told_whole() {
     let daemon = FakeDaemon::script()
+        .on(
+            "GET",
+            "/containers/web/inspect",
+            200,
+            inspected("web", false),
+        )
         .on("POST", "/exec/create", 201, json!({"id": EXEC}))
         .session("/exec/start", |mut socket| async move {
             socket.text("error: the whole message").await;
@@ -204,6 +218,12 @@ fn requests_that_fail_have_code_125() {
             json!({"message": "container not found"}),
         )
         .on("GET", "/containers/list?all=true", 200, json!([]))
+        .on(
+            "GET",
+            "/containers/x/inspect",
+            404,
+            json!({"message": "container not found"}),
+        )
         .start();
     let output = Klee::new(&daemon, &["run", "base"]).run();
     output.assert(125, "", "error: could not create container: disk full\n");
@@ -219,6 +239,8 @@ fn requests_that_fail_have_code_125() {
 #[test]
 fn detached_processes() {
     let daemon = creating()
+        .on("GET", "/containers/a/inspect", 200, inspected("a", false))
+        .on("GET", "/containers/b/inspect", 200, inspected("b", false))
         .session("/exec/start", |socket| async move {
             socket
                 .close(
@@ -245,6 +267,28 @@ fn detached_processes() {
     Klee::new(&daemon, &["start", "-d", "a", "b"])
         .run()
         .assert(0, &line.repeat(2), "");
+}
+
+/// The daemon would run a second process of the same command.
+#[test]
+fn running_containers_are_not_started() {
+    let daemon = FakeDaemon::script()
+        .on(
+            "GET",
+            "/containers/web/inspect",
+            200,
+            inspected("web", true),
+        )
+        .start();
+    let error = "error: container 'web' is running already\n\
+                 hint: run a further process in it with `klee exec`, or begin anew with \
+                 `klee restart`\n";
+    Klee::new(&daemon, &["start", "-d", "web"])
+        .run()
+        .assert(1, "", error);
+    Klee::new(&daemon, &["start", "web"])
+        .run()
+        .assert(125, "", error);
 }
 
 #[test]

@@ -84,6 +84,11 @@ pub(crate) fn unpack(
             return Err(explain(error, &watched, name));
         }
     };
+    if unpacked.entries == 0 {
+        return Err(UserlandError::Invalid(format!(
+            "'{name}' holds no files: give the archive of a root file system"
+        )));
+    }
     if unpacked.skipped_devices > 0 {
         let count = unpacked.skipped_devices;
         reporter.step(

@@ -3,6 +3,8 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+use kleene_client::Client;
+
 use crate::attach;
 use crate::commands::Session;
 use crate::error::{CommandError, CommandResult};
@@ -27,6 +29,20 @@ impl Options {
     }
 }
 
+/// The daemon would run the container's command once more beside the one that runs.
+async fn refuse_running(client: &Client, name: &str) -> CommandResult<()> {
+    let container = client.container_inspect(name).await;
+    let container = container.map_err(|error| CommandError::about("container", name, error))?;
+    if container.container.running {
+        return Err(
+            CommandError::failure(format!("container '{name}' is running already")).hint(
+                "run a further process in it with `klee exec`, or begin anew with `klee restart`",
+            ),
+        );
+    }
+    Ok(())
+}
+
 /// Starts the containers with their own commands.
 ///
 /// # Errors
@@ -38,6 +54,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     if let ([container], true) = (options.containers.as_slice(), options.attaches()) {
         attach::check_input(start)?;
         let client = session.client().await?;
+        refuse_running(&client, container).await?;
         return attach::start_attached(session.ui, &client, process(container), start).await;
     }
     if options.attaches() {
@@ -48,6 +65,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     }
     let client = &session.client().await?;
     let start_one = async |name: String| {
+        refuse_running(client, &name).await?;
         attach::start_detached(session.ui, client, process(&name), start.quiet).await
     };
     Ok(session.for_each(&options.containers, start_one).await)
