@@ -257,9 +257,10 @@ impl Daemon {
         );
         println!("  klee run -it base");
         println!("and end it with");
+        let pid = self.child.id();
+        println!("  klee rmc -f $(klee lsc -a -q)");
         println!(
-            "  kill {} && rm -r {}",
-            self.child.id(),
+            "  kill {pid}; tail --pid={pid} -f /dev/null; rm -r {}",
             directory.display()
         );
         std::mem::forget(self);

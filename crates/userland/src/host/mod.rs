@@ -61,6 +61,10 @@ pub(crate) fn fill(
     }
     // A link to `../usr/lib/os-release` on most hosts, and absent on some.
     let _ = assembly.plan.file(Path::new("/etc/os-release"));
+    for path in skeleton::terminals() {
+        // Hosts have them in different places, and not all of them.
+        let _ = assembly.plan.file(&path);
+    }
     if assembly.configure {
         assembly.loader_configuration().map_err(planning)?;
     }

@@ -1,7 +1,7 @@
 //! The directories and files that a userland needs beside its programs.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::plan::Plan;
 
@@ -32,6 +32,30 @@ const DIRS: [(&str, u32); 22] = [
     ("/var/log", 0o755),
     ("/var/tmp", 0o1777),
 ];
+
+/// Where hosts keep descriptions of terminals (terminfo(5)).
+const TERMINFO: [&str; 3] = ["/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo"];
+
+/// The terminals that people mostly have.
+const TERMINALS: [&str; 8] = [
+    "d/dumb",
+    "l/linux",
+    "s/screen",
+    "s/screen-256color",
+    "t/tmux-256color",
+    "v/vt100",
+    "x/xterm",
+    "x/xterm-256color",
+];
+
+/// Where descriptions of usual terminals may be, so that programs added to the image find them.
+pub(crate) fn terminals() -> impl Iterator<Item = PathBuf> {
+    TERMINFO.into_iter().flat_map(|place| {
+        TERMINALS
+            .into_iter()
+            .map(move |name| Path::new(place).join(name))
+    })
+}
 
 /// No account has a password; the numbers are those of Debian, which most images share.
 const PASSWD: &str = "\
