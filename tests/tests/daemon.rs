@@ -136,3 +136,19 @@ fn tcp_sockets() {
             .contains("by-tcp")
     );
 }
+
+/// `--check-config` says what the start would say, as far as that can be known.
+#[test]
+fn checking_a_configuration_checks_its_sense() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("config.yaml");
+    for (text, part) in [
+        ("storage_driver: zfs\nkleene_root: /var/lib/kleene\n", "zfs"),
+        ("socket_group: no-such-group\n", "no-such-group"),
+        ("oci_runtime: /no/such/runtime\n", "/no/such/runtime"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let message = refused(&["--check-config", "--config", file.to_str().unwrap()]);
+        assert!(message.contains(part), "{message}");
+    }
+}

@@ -169,7 +169,10 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
 }
 
 /// The number of a group, which may also be given as a number.
-fn group_id(group: &str) -> Result<u32, ListenError> {
+///
+/// # Errors
+/// [`ListenError::NoGroup`].
+pub fn group_id(group: &str) -> Result<u32, ListenError> {
     if let Ok(id) = group.parse() {
         return Ok(id);
     }

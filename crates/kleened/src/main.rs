@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use kleened::config::{self, Config};
-use kleened::{http, tls};
+use kleened::{http, listen, tls};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::Arguments;
@@ -38,7 +38,7 @@ fn run(arguments: Arguments) -> Result<()> {
     let check = arguments.check_config;
     arguments.apply(&mut config);
     if check {
-        check_certificates(&config)?;
+        check_sense(&config)?;
         let source = match &file {
             Some(file) => format!("{}: the configuration is good", file.display()),
             None => format!(
@@ -53,8 +53,16 @@ fn run(arguments: Arguments) -> Result<()> {
     daemon::run(&config)
 }
 
-/// Loads the certificates of all sockets.
-fn check_certificates(config: &Config) -> Result<()> {
+/// Checks what can be checked without starting: the storage driver against the root, the group, the
+/// outside runtime, the certificates of all sockets.
+fn check_sense(config: &Config) -> Result<()> {
+    kleene_storage::select::check(config.storage_driver, &config.kleene_root)?;
+    if let Some(group) = &config.socket_group {
+        listen::group_id(group)?;
+    }
+    if let Some(runtime) = config.oci_runtime.as_ref().filter(|path| !path.is_file()) {
+        anyhow::bail!("oci_runtime: '{}' is not there", runtime.display());
+    }
     for socket in &config.sockets {
         if let Some(files) = &socket.tls {
             tls::server_config(files).with_context(|| socket.address.to_string())?;

@@ -40,6 +40,19 @@ pub fn open_with(
     driver: Driver,
     kleene_root: &str,
 ) -> Result<Arc<dyn Storage>, StorageError> {
+    check(driver, kleene_root)?;
+    if kleene_root.starts_with('/') {
+        Ok(Arc::new(DirStorage::open(Path::new(kleene_root))?))
+    } else {
+        Ok(Arc::new(ZfsStorage::open(runner, kleene_root)?))
+    }
+}
+
+/// Whether a driver and a Kleene root go together, without looking at the machine.
+///
+/// # Errors
+/// [`StorageError::Invalid`] when they don't; the message says what to do.
+pub fn check(driver: Driver, kleene_root: &str) -> Result<(), StorageError> {
     let is_path = kleene_root.starts_with('/');
     let invalid = |reason: &str| {
         Err(StorageError::Invalid(format!(
@@ -61,8 +74,7 @@ pub fn open_with(
         _ if kleene_root.starts_with('.') => {
             invalid("is a relative path: a directory is named by its absolute path")
         }
-        _ if is_path => Ok(Arc::new(DirStorage::open(Path::new(kleene_root))?)),
-        _ => Ok(Arc::new(ZfsStorage::open(runner, kleene_root)?)),
+        _ => Ok(()),
     }
 }
 
