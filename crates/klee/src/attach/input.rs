@@ -13,11 +13,12 @@ use crate::terminal;
 /// Bytes read at once, so that pasted text and files don't go byte by byte.
 const CHUNK: usize = 64 << 10;
 
-/// Sends standard input (if wanted) and what signals ask for. Ends never: how the session ended is
-/// for its other half to tell.
+/// Sends standard input (if wanted) and what signals ask for. Closes the queue of requests when
+/// nothing more is sent, but ends never: how the session ended is for its other half to tell.
 pub async fn carry(mut input: ExecInput, interactive: bool, mut requests: Requests) -> Infallible {
     // An error means that the session has ended.
     let _ = send(&mut input, interactive, &mut requests).await;
+    requests.close();
     pending().await
 }
 
@@ -36,6 +37,7 @@ async fn send(
         tokio::select! {
             request = requests.recv() => match request {
                 Some(Request::Signal(number)) => input.signal(number).await?,
+                Some(Request::LastSignal(number)) => return input.signal(number).await,
                 Some(Request::Resize) => {
                     if let Some(size) = terminal::size() {
                         input.resize(size).await?;

@@ -2,20 +2,28 @@
 
 use std::io;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::error::{CommandError, Exit};
 
-/// How often the user has to interrupt until klee goes away alone.
-const PATIENCE: u32 = 3;
+/// How often the user has to interrupt until klee goes away alone. The
+/// first ones are the process's, which may ask back.
+const INTERRUPTS: u32 = 3;
+/// How often klee has to be asked to go by other signals: what sends them wants it to end.
+const ENDINGS: u32 = 2;
+/// How long the last signal may take on its way to the daemon.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Something to tell the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// Send this signal to the process.
     Signal(i32),
+    /// Send this signal, and nothing after it.
+    LastSignal(i32),
     /// The terminal has another size.
     Resize,
 }
@@ -60,18 +68,22 @@ impl Signals {
     }
 
     /// Turns signals into requests. Ends when the user has lost patience with a process that
-    /// doesn't heed them.
+    /// doesn't heed them, or is gone.
     pub async fn watch(&mut self, requests: UnboundedSender<Request>) -> CommandError {
-        let mut interrupts = 0;
+        let (mut interrupts, mut endings) = (0, 0);
         loop {
             let request = self.next().await;
-            if let Request::Signal(number) = request
-                && [SignalKind::interrupt(), SignalKind::terminate()]
-                    .contains(&SignalKind::from_raw(number))
-            {
-                interrupts += 1;
-                if interrupts == PATIENCE {
-                    return gave_up(number);
+            if let Request::Signal(number) = request {
+                let (count, patience) = match SignalKind::from_raw(number) {
+                    kind if kind == SignalKind::hangup() => return hang_up(&requests).await,
+                    kind if kind == SignalKind::interrupt() => (&mut interrupts, INTERRUPTS),
+                    _ => (&mut endings, ENDINGS),
+                };
+                *count += 1;
+                if *count == patience {
+                    let message =
+                        format!("the process didn't end after {patience} signals: klee goes away");
+                    return leave(number, message);
                 }
             }
             // The other end goes away with the session only.
@@ -98,12 +110,20 @@ impl Signals {
     }
 }
 
-fn gave_up(signal: i32) -> CommandError {
+/// Leaves as programs do whose terminal has gone, but tells the process first.
+async fn hang_up(requests: &UnboundedSender<Request>) -> CommandError {
+    let number = SignalKind::hangup().as_raw_value();
+    if requests.send(Request::LastSignal(number)).is_ok() {
+        // A connection that doesn't take it is no reason to stay.
+        let _ = tokio::time::timeout(FAREWELL, requests.closed()).await;
+    }
+    leave(number, "the terminal hung up: klee goes away".to_owned())
+}
+
+fn leave(signal: i32, message: String) -> CommandError {
     let code = u8::try_from(128 + signal).unwrap_or(u8::MAX);
     CommandError {
         exit: Exit::Process(code),
-        ..CommandError::failure(format!(
-            "the process didn't end after {PATIENCE} signals: klee goes away"
-        ))
+        ..CommandError::failure(message)
     }
 }

@@ -453,28 +453,29 @@ fn signals_are_for_the_process() {
         assert_eq!(String::from_utf8(got).unwrap(), text);
     };
     expect("ready\n");
-    for signal in [Signal::HUP, Signal::INT, Signal::QUIT] {
+    for signal in [Signal::INT, Signal::QUIT, Signal::INT] {
         running.signal(signal);
         expect(".\n");
     }
-    expect("[1, 2, 3]");
+    expect("[2, 3, 2]");
     assert_eq!(running.wait(), Some(130));
 }
 
-#[test]
-fn the_third_interrupt_is_for_klee() {
+/// Sends signals to a klee whose process doesn't heed them; the last one must end it. Gives klee's
+/// exit code and error, and the signals that the daemon got.
+fn unheeded(signals: &[Signal]) -> (Option<i32>, String, Vec<i32>) {
+    let (forward, forwarded) = std::sync::mpsc::channel();
     let daemon = creating()
-        .session("/exec/start", |mut socket| async move {
-            socket.starting("").await;
-            // Never reads what it gets, and never ends.
-            loop {
-                if !socket.channel(Channel::Stdout, b"ready\n").await {
-                    break;
+        .session("/exec/start", move |mut socket| {
+            let forward = forward.clone();
+            async move {
+                socket.starting("").await;
+                socket.channel(Channel::Stdout, b"ready\n").await;
+                while let Some(Control::Signal(number)) = socket.control().await {
+                    forward.send(Some(number)).unwrap();
+                    socket.channel(Channel::Stdout, b"ready\n").await;
                 }
-                if let Some(Control::Signal(_)) = socket.control().await {
-                    continue;
-                }
-                break;
+                forward.send(None).unwrap();
             }
         })
         .start();
@@ -485,18 +486,52 @@ fn the_third_interrupt_is_for_klee() {
     );
     let mut stdout = running.0.stdout.take().unwrap();
     let mut stderr = running.0.stderr.take().unwrap();
-    for _ in 0..3 {
-        let mut ready = [0; 6];
-        stdout.read_exact(&mut ready).unwrap();
-        running.signal(Signal::INT);
+    for signal in signals {
+        stdout.read_exact(&mut [0; 6]).unwrap();
+        running.signal(*signal);
     }
-    assert_eq!(running.wait(), Some(130));
     let mut error = String::new();
+    let code = running.wait();
     stderr.read_to_string(&mut error).unwrap();
+    let forwarded = forwarded.iter().map_while(|number| number).collect();
+    (code, error, forwarded)
+}
+
+#[test]
+fn the_third_interrupt_is_for_klee() {
+    let error = "error: the process didn't end after 3 signals: klee goes away\n";
     assert_eq!(
-        error,
-        "error: the process didn't end after 3 signals: klee goes away\n"
+        unheeded(&[Signal::INT; 3]),
+        (Some(130), error.to_owned(), vec![2, 2])
     );
+}
+
+#[test]
+fn whoever_ends_klee_asks_twice() {
+    let error = "error: the process didn't end after 2 signals: klee goes away\n";
+    for (signals, code) in [
+        (&[Signal::TERM, Signal::TERM][..], 143),
+        (&[Signal::QUIT, Signal::QUIT], 131),
+        (&[Signal::QUIT, Signal::INT, Signal::INT, Signal::TERM], 143),
+    ] {
+        let numbers = signals.iter().map(|signal| signal.as_raw());
+        let forwarded = numbers.take(signals.len() - 1).collect();
+        assert_eq!(
+            unheeded(signals),
+            (Some(code), error.to_owned(), forwarded),
+            "{signals:?}"
+        );
+    }
+}
+
+#[test]
+fn a_klee_that_is_hung_up_tells_the_process_and_goes() {
+    let error = "error: the terminal hung up: klee goes away\n";
+    assert_eq!(
+        unheeded(&[Signal::HUP]),
+        (Some(129), error.to_owned(), vec![1])
+    );
+    assert_eq!(unheeded(&[Signal::INT, Signal::HUP]).2, [2, 1]);
 }
 
 #[test]

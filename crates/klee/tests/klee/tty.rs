@@ -160,7 +160,7 @@ fn the_terminal_is_restored_when_klee_is_told_to_go() {
     let mut terminal = Terminal::new(24, 80);
     let before = terminal.modes();
     let running = terminal.spawn(Klee::new(&daemon, &["exec", "-itq", "web", "sh"]));
-    for _ in 0..3 {
+    for _ in 0..2 {
         terminal.until("$ ");
         running.signal(Signal::TERM);
     }
