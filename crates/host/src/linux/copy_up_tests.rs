@@ -149,7 +149,13 @@ fn an_unfinished_copy_is_tidied_up() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     assert!(!recover_copy_up(dir.path()).unwrap());
-    fs::create_dir_all(path(".kleene-populate/tree/half")).unwrap();
+    let unfinished = path(".kleene-populate");
+    fs::create_dir_all(unfinished.join("tree/half")).unwrap();
+    // A directory of that name which others may read is somebody's.
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(recover_copy_up(dir.path()).unwrap());
+    assert!(unfinished.join("tree/half").exists());
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o700)).unwrap();
     assert!(!recover_copy_up(dir.path()).unwrap());
     assert_eq!(names(dir.path()), [""; 0]);
 
