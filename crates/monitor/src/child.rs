@@ -177,7 +177,11 @@ pub(crate) fn redirect(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests may panic")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::disallowed_types,
+    reason = "tests may panic, and need a process that ends"
+)]
 mod tests {
     use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
