@@ -126,6 +126,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if self.child.is_some() {
+            // After a failure in the middle; its container would live on.
+            let _ = self.klee(&["rmc", "-f", "box"]);
+        }
         let _ = self.end();
     }
 }
