@@ -15,5 +15,6 @@ mod images;
 mod networks;
 mod reference;
 mod settings;
+mod signals;
 mod tty;
 mod volumes;
