@@ -146,6 +146,18 @@ impl Daemon {
         }
     }
 
+    /// Makes a dataset beside the Kleene root that holds the small image's tree; answers its name.
+    pub fn foreign_dataset(&self, name: &str) -> String {
+        let pool = self.pool.as_ref().expect("only a daemon on ZFS has a pool");
+        let dataset = format!("{}/{name}", pool.name());
+        pool.zfs(&["create", &dataset]).unwrap();
+        let mut tar = tar::Archive::new(
+            std::fs::File::open(crate::image::archive(self.directory.path())).unwrap(),
+        );
+        tar.unpack(pool.mountpoint().join(name)).unwrap();
+        dataset
+    }
+
     /// The socket's path.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("kleened.sock")

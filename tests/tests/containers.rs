@@ -335,3 +335,36 @@ fn the_host_method_makes_a_working_userland() {
         "hello"
     );
 }
+
+/// Images out of datasets that were there before: a clone depends on its origin, a copy doesn't.
+#[test]
+fn images_from_zfs_datasets() {
+    let daemon = Daemon::empty(Room::Zfs);
+    let dataset = daemon.foreign_dataset("userland");
+    for method in ["zfs-clone", "zfs-copy"] {
+        daemon
+            .klee(&["image", "create", "-t", method, method, &dataset])
+            .ok();
+        let seen = daemon
+            .klee(&["run", "-q", "--rm", method, "cat", "/etc/group"])
+            .ok();
+        assert!(seen.contains("staff"), "{seen}");
+    }
+    let message = daemon.klee(&["image", "create", "zfs-clone", "no/such/dataset"]);
+    assert!(
+        message.code != 0 && message.stderr.contains("no/such/dataset"),
+        "{message:?}"
+    );
+    let message = daemon.klee(&["image", "create", "zfs-copy", &daemon.kleene_root()]);
+    assert!(
+        message.code != 0,
+        "the Kleene root itself is refused: {message:?}"
+    );
+    daemon.klee(&["image", "rm", "zfs-clone", "zfs-copy"]).ok();
+    let on_dir = Daemon::empty(Room::Dir);
+    let message = on_dir.klee(&["image", "create", "zfs-clone", &dataset]);
+    assert!(
+        message.code != 0 && message.stderr.contains("ZFS"),
+        "{message:?}"
+    );
+}

@@ -356,6 +356,30 @@ fn mounts_within_mounts() {
     });
 }
 
+/// Lesson 3: a volume that a container mounts stays, whether that runs or not.
+#[test]
+fn a_volume_in_use_is_kept() {
+    both(|daemon| {
+        let id = daemon
+            .klee(&["create", "-m", "data:/data", "FreeBSD", "sleep", "600"])
+            .ok();
+        let id = id.trim();
+        let refused = |daemon: &Daemon| {
+            let message = daemon.klee(&["volume", "rm", "data"]).fails(1);
+            assert!(message.contains(id), "{message}");
+            daemon.klee(&["volume", "prune", "-f"]).ok();
+            assert_eq!(daemon.klee(&["volume", "ls", "-q"]).ok(), "data\n");
+        };
+        refused(daemon);
+        daemon.klee(&["start", "-d", id]).ok();
+        daemon.klee(&["exec", "-q", id, "touch", "/data/kept"]).ok();
+        refused(daemon);
+        assert!(mountpoint(daemon, "data").join("kept").exists());
+        daemon.klee(&["rmc", "-f", id]).ok();
+        assert_eq!(daemon.klee(&["volume", "rm", "data"]).ok(), "data\n");
+    });
+}
+
 /// Nothing is left on the host: no mounts, no cgroups.
 #[test]
 fn nothing_is_left_behind() {

@@ -42,6 +42,7 @@ pub fn run(install: bool) -> Result<()> {
         cargo(&["test", "--workspace", "--doc", "--quiet"])
     })?;
     steps.run("tests", tests)?;
+    steps.run("demo", || crate::demo::run(false))?;
     steps.summary();
     Ok(())
 }
