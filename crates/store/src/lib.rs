@@ -9,10 +9,12 @@ mod journal;
 mod migrations;
 mod records;
 mod store;
+mod transaction;
 
 pub use error::StoreError;
 pub use journal::{JournalEntry, OperationId, Step};
 pub use records::{
     ContainerRecord, ExecRecord, ImageRecord, LastRun, NetworkDriver, RestartPolicy, VolumeRecord,
 };
-pub use store::{Store, Transaction};
+pub use store::Store;
+pub use transaction::Transaction;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use crate::text::text_type;
 
 /// Longest name or tag in bytes (Docker's and the OCI's limit of a tag).
 const MAX_LENGTH: usize = 128;
@@ -52,68 +52,34 @@ fn name_part(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-macro_rules! part_type {
-    ($(#[$doc:meta])* $name:ident, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = ImageRefError;
-
-            fn from_str(text: &str) -> Result<Self, ImageRefError> {
-                let check: fn(&str) -> Result<(), &'static str> = $check;
-                match check(text) {
-                    Ok(()) => Ok(Self(text.to_owned())),
-                    Err(reason) => Err(ImageRefError { text: text.to_owned(), reason }),
-                }
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = ImageRefError;
-
-            fn try_from(text: String) -> Result<Self, ImageRefError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(part: $name) -> Self {
-                part.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
+/// The text itself, if `checked` says that it is good.
+fn good<'a>(text: &'a str, checked: Result<(), &'static str>) -> Result<&'a str, ImageRefError> {
+    match checked {
+        Ok(()) => Ok(text),
+        Err(reason) => Err(ImageRefError {
+            text: text.to_owned(),
+            reason,
+        }),
+    }
 }
 
-part_type!(
+text_type!(
     /// An image's name; slashes separate the parts of a registry's name.
     ImageName,
-    name_part
+    ImageRefError,
+    |text| good(text, name_part(text))
 );
-part_type!(
+text_type!(
     /// An image's tag.
     ImageTag,
-    |text| part(text, b"")
+    ImageRefError,
+    |text| good(text, part(text, b""))
 );
-part_type!(
+text_type!(
     /// The name of a snapshot, without its `@`.
     SnapshotName,
-    |text| part(text, b"")
+    ImageRefError,
+    |text| good(text, part(text, b""))
 );
 
 impl ImageTag {

@@ -9,6 +9,7 @@ mod image_ref;
 mod mount;
 mod name;
 mod path;
+mod text;
 mod time;
 
 pub use env::{EnvError, EnvVar, merge_env};

@@ -1,9 +1,6 @@
 //! Names of containers and volumes.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
+use crate::text::text_type;
 
 /// Longest name in bytes. ZFS limits a whole dataset name to 255 bytes, and one component of a path
 /// has at most 255 on every file system; this leaves room for the Kleene root before it.
@@ -73,62 +70,19 @@ fn check(
     Ok(())
 }
 
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $normalise:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The name's text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = NameError;
-
-            fn from_str(text: &str) -> Result<Self, NameError> {
-                let normalise: fn(&str) -> Result<&str, NameError> = $normalise;
-                normalise(text).map(|text| Self(text.to_owned()))
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = NameError;
-
-            fn try_from(text: String) -> Result<Self, NameError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
-name!(
+text_type!(
     /// A container's name. A leading `/`, which Docker's tools print, is dropped.
     ContainerName,
+    NameError,
     |text| {
         let text = text.strip_prefix('/').unwrap_or(text);
         check("container", text, 2, ", at least two characters").map(|()| text)
     }
 );
-name!(
+text_type!(
     /// A volume's name: one component of a path and of a dataset's name.
     VolumeName,
+    NameError,
     |text| check("volume", text, 1, "").map(|()| text)
 );
 

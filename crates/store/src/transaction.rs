@@ -1,0 +1,192 @@
+//! Writing the records.
+
+use kleene_types::{ContainerId, ExecId, ImageId, MountKind, VolumeName};
+use rusqlite::{Params, params};
+use serde::Serialize;
+
+use crate::StoreError;
+use crate::journal::{OperationId, Step};
+use crate::records::{ContainerRecord, ExecRecord, ImageRecord, VolumeRecord};
+
+fn print<T: Serialize>(kind: &'static str, record: &T) -> Result<String, StoreError> {
+    serde_json::to_string(record).map_err(|error| StoreError::Damaged {
+        kind,
+        source: error.into(),
+    })
+}
+
+/// Writes records; see [`crate::Store::write`].
+#[derive(Debug)]
+pub struct Transaction<'a>(&'a rusqlite::Transaction<'a>);
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(transaction: &'a rusqlite::Transaction<'a>) -> Self {
+        Self(transaction)
+    }
+}
+
+impl Transaction<'_> {
+    fn run(&self, sql: &str, parameters: impl Params) -> Result<usize, StoreError> {
+        Ok(self.0.prepare_cached(sql)?.execute(parameters)?)
+    }
+
+    /// Adds a step to a running operation.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn add_step(&self, operation: OperationId, step: &Step) -> Result<(), StoreError> {
+        let step = print("journal", step)?;
+        self.run(
+            "INSERT INTO journal (operation, step) VALUES (?, ?)",
+            params![operation.0, step],
+        )?;
+        Ok(())
+    }
+
+    /// Ends an operation: nothing of it is left to be done.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn finish(&self, operation: OperationId) -> Result<(), StoreError> {
+        self.run("DELETE FROM journal WHERE operation = ?", [operation.0])?;
+        Ok(())
+    }
+
+    /// Keeps a value for the daemon.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn put_setting(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        self.run(
+            "INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)",
+            [key, value],
+        )?;
+        Ok(())
+    }
+
+    /// Writes an image, new or changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when another image has its name and tag.
+    pub fn put_image(&self, image: &ImageRecord) -> Result<(), StoreError> {
+        let (name, tag) = match &image.reference {
+            Some((name, tag)) => (Some(name.as_str()), Some(tag.as_str())),
+            None => (None, None),
+        };
+        self.run(
+            "INSERT INTO images (id, name, tag, created, record) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, tag = excluded.tag,
+                 record = excluded.record",
+            params![
+                image.id.as_str(),
+                name,
+                tag,
+                image.created.to_string(),
+                print("image", image)?
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Deletes an image; missing is success.
+    ///
+    /// # Errors
+    /// When containers of it are recorded.
+    pub fn delete_image(&self, id: &ImageId) -> Result<(), StoreError> {
+        self.run("DELETE FROM images WHERE id = ?", [id.as_str()])?;
+        Ok(())
+    }
+
+    /// Writes a container, new or changed. Its mounts are those that it was made with.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when another container has its name, or its image or a volume isn't
+    /// recorded.
+    pub fn put_container(&self, container: &ContainerRecord) -> Result<(), StoreError> {
+        let id = container.id.as_str();
+        self.run(
+            "INSERT INTO containers (id, name, image, created, record) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, record = excluded.record",
+            params![
+                id,
+                container.name.as_str(),
+                container.image.as_str(),
+                container.created.to_string(),
+                print("container", container)?
+            ],
+        )?;
+        self.run("DELETE FROM container_volumes WHERE container = ?", [id])?;
+        for mount in &container.mounts {
+            if let MountKind::Volume(volume) = &mount.kind {
+                self.run(
+                    "INSERT INTO container_volumes (container, volume) VALUES (?, ?)",
+                    [id, volume.as_str()],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a container with its execution instances; missing is success.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn delete_container(&self, id: &ContainerId) -> Result<(), StoreError> {
+        self.run("DELETE FROM containers WHERE id = ?", [id.as_str()])?;
+        Ok(())
+    }
+
+    /// Writes a volume, new or changed.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn put_volume(&self, volume: &VolumeRecord) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO volumes (name, created, populated) VALUES (?, ?, ?)
+             ON CONFLICT (name) DO UPDATE SET populated = excluded.populated",
+            params![
+                volume.name.as_str(),
+                volume.created.to_string(),
+                volume.populated
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Deletes a volume; missing is success.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when a container mounts it.
+    pub fn delete_volume(&self, name: &VolumeName) -> Result<(), StoreError> {
+        self.run("DELETE FROM volumes WHERE name = ?", [name.as_str()])?;
+        Ok(())
+    }
+
+    /// Writes an execution instance, new or changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when its container isn't recorded.
+    pub fn put_exec(&self, exec: &ExecRecord) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO execs (id, container, created, open, record) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET open = excluded.open, record = excluded.record",
+            params![
+                exec.id.as_str(),
+                exec.container.as_str(),
+                exec.created.to_string(),
+                exec.ended.is_none(),
+                print("execution instance", exec)?
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Deletes an execution instance; missing is success.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn delete_exec(&self, id: &ExecId) -> Result<(), StoreError> {
+        self.run("DELETE FROM execs WHERE id = ?", [id.as_str()])?;
+        Ok(())
+    }
+}
