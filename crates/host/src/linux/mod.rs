@@ -447,9 +447,20 @@ mod tests {
     }
 
     #[test]
-    fn own_signals_are_seen() {
-        // The test harness neither handles nor blocks this one.
-        assert!(!takes_notice_of(std::process::id(), Signal::USR2).unwrap());
+    #[expect(
+        clippy::disallowed_types,
+        reason = "a process whose signals are known is needed"
+    )]
+    fn signals_without_a_handler_are_not_noticed() {
+        // Not this process: while it makes a thread, it blocks all of its signals for a moment.
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let noticed = takes_notice_of(child.id(), Signal::USR2);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!noticed.unwrap());
     }
 
     #[test]
