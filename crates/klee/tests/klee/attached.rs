@@ -266,6 +266,9 @@ fn detached_processes() {
     Klee::new(&daemon, &["start", "-d", "a", "b"])
         .run()
         .assert(0, &line.repeat(2), "");
+    Klee::new(&daemon, &["start", "-dq", "a"])
+        .run()
+        .assert(0, &format!("{ID}\n"), "");
 }
 
 /// The daemon would run a second process of the same command.

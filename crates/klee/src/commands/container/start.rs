@@ -29,8 +29,9 @@ impl Options {
     }
 }
 
-/// The daemon would run the container's command once more beside the one that runs.
-async fn refuse_running(client: &Client, name: &str) -> CommandResult<()> {
+/// The id of a container that doesn't run. In one that does the daemon would run the container's
+/// command once more beside the first.
+async fn stopped(client: &Client, name: &str) -> CommandResult<String> {
     let container = client.container_inspect(name).await;
     let container = container.map_err(|error| CommandError::about("container", name, error))?;
     if container.container.running {
@@ -40,7 +41,7 @@ async fn refuse_running(client: &Client, name: &str) -> CommandResult<()> {
             ),
         );
     }
-    Ok(())
+    Ok(container.container.id)
 }
 
 /// Starts the containers with their own commands.
@@ -54,7 +55,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     if let ([container], true) = (options.containers.as_slice(), options.attaches()) {
         attach::check_input(start)?;
         let client = session.client().await?;
-        refuse_running(&client, container).await?;
+        stopped(&client, container).await?;
         return attach::start_attached(session.ui, &client, process(container), start).await;
     }
     if options.attaches() {
@@ -65,8 +66,13 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     }
     let client = &session.client().await?;
     let start_one = async |name: String| {
-        refuse_running(client, &name).await?;
-        attach::start_detached(session.ui, client, process(&name), start.quiet).await
+        let id = stopped(client, &name).await?;
+        attach::start_detached(session.ui, client, process(&name), start.quiet).await?;
+        if start.quiet {
+            session.ui.line(&id)
+        } else {
+            Ok(())
+        }
     };
     Ok(session.for_each(&options.containers, start_one).await)
 }
