@@ -403,7 +403,9 @@ impl Engine {
     /// Removes a container that was to be removed when it stops. Its lock is held by the caller.
     fn finish_auto_remove(&self, id: &ContainerId) {
         let step = kleene_store::Step::RemoveContainer(id.clone());
-        if let Err(problem) = self.remove_for_good(step, || self.finish_removing_container(id)) {
+        if let Err(problem) = self.remove_for_good(step, |operation| {
+            self.finish_removing_container(id, operation)
+        }) {
             error!(container = %id, %problem, "the container can't be removed: remove it by hand");
         }
     }

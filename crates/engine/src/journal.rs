@@ -1,7 +1,7 @@
 //! Carrying out the journal's steps: undoing or finishing operations that failed or were cut short.
 
 use kleene_doors::storage::{Dataset, StorageError};
-use kleene_store::{JournalEntry, OperationId, Step};
+use kleene_store::{JournalEntry, OperationId, Step, StoreError, Transaction};
 use kleene_types::{ContainerId, ImageId, VolumeName};
 use tracing::error;
 
@@ -73,9 +73,9 @@ impl Engine {
             Step::DiscardImage(id) => self.discard(Dataset::Image(id.clone())),
             Step::DiscardVolume(name) => self.discard_volume(name),
             Step::SettleVolume(name) => self.settle_volume(name),
-            Step::RemoveContainer(id) => self.finish_removing_container(id),
-            Step::RemoveImage(id) => self.finish_removing_image(id),
-            Step::RemoveVolume(name) => self.finish_removing_volume(name),
+            Step::RemoveContainer(id) => self.finish_removing_container(id, None),
+            Step::RemoveImage(id) => self.resume_removing_image(id),
+            Step::RemoveVolume(name) => self.resume_removing_volume(name),
         }
     }
 
@@ -114,29 +114,64 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn finish_removing_container(&self, id: &ContainerId) -> Result<(), EngineError> {
+    /// A removal that was cut short, unless somebody has come to use the image since.
+    fn resume_removing_image(&self, id: &ImageId) -> Result<(), EngineError> {
+        if self.store.containers_of_image(id)?.is_empty() {
+            return self.finish_removing_image(id, None);
+        }
+        Ok(())
+    }
+
+    /// A removal that was cut short, unless somebody has come to use the volume since.
+    fn resume_removing_volume(&self, name: &VolumeName) -> Result<(), EngineError> {
+        if self.store.containers_of_volume(name)?.is_empty() {
+            return self.finish_removing_volume(name, None);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish_removing_container(
+        &self,
+        id: &ContainerId,
+        operation: Option<OperationId>,
+    ) -> Result<(), EngineError> {
         for exec in self.store.execs_of(id)? {
             self.host.forget(&exec.id)?;
         }
         self.host.clean(id)?;
         self.discard(Dataset::Container(id.clone()))?;
-        Ok(self
-            .store
-            .write(|transaction| transaction.delete_container(id))?)
+        self.removed(operation, |transaction| transaction.delete_container(id))
     }
 
-    pub(crate) fn finish_removing_image(&self, id: &ImageId) -> Result<(), EngineError> {
+    pub(crate) fn finish_removing_image(
+        &self,
+        id: &ImageId,
+        operation: Option<OperationId>,
+    ) -> Result<(), EngineError> {
         self.discard(Dataset::Image(id.clone()))?;
-        Ok(self
-            .store
-            .write(|transaction| transaction.delete_image(id))?)
+        self.removed(operation, |transaction| transaction.delete_image(id))
     }
 
-    pub(crate) fn finish_removing_volume(&self, name: &VolumeName) -> Result<(), EngineError> {
+    pub(crate) fn finish_removing_volume(
+        &self,
+        name: &VolumeName,
+        operation: Option<OperationId>,
+    ) -> Result<(), EngineError> {
         self.discard(Dataset::Volume(name.clone()))?;
-        Ok(self
-            .store
-            .write(|transaction| transaction.delete_volume(name))?)
+        self.removed(operation, |transaction| transaction.delete_volume(name))
+    }
+
+    /// Deletes a removed object's record together with the journal's entry: an entry that outlived
+    /// the record would one day remove another object of the same name.
+    fn removed(
+        &self,
+        operation: Option<OperationId>,
+        delete: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), EngineError> {
+        Ok(self.store.write(|transaction| {
+            delete(transaction)?;
+            operation.map_or(Ok(()), |operation| transaction.finish(operation))
+        })?)
     }
 
     /// Removes an object for good: once its removal has begun it is finished, at the latest when
@@ -144,12 +179,17 @@ impl Engine {
     pub(crate) fn remove_for_good(
         &self,
         step: Step,
-        finish: impl FnOnce() -> Result<(), EngineError>,
+        finish: impl FnOnce(Option<OperationId>) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let operation = self.store.begin(std::slice::from_ref(&step))?;
-        let result = finish();
-        self.store
-            .write(|transaction| transaction.finish(operation))?;
-        result
+        finish(Some(operation)).inspect_err(|_| {
+            // The user hears that it wasn't removed: nothing may remove it later.
+            if let Err(problem) = self
+                .store
+                .write(|transaction| transaction.finish(operation))
+            {
+                error!(?step, %problem, "the journal still holds a removal that has failed");
+            }
+        })
     }
 }

@@ -288,3 +288,24 @@ fn a_container_that_was_to_remove_itself_is_removed_at_the_next_start() {
     assert!(engine.reconcile().unwrap().problems.is_empty());
     assert_eq!(world.datasets(), before);
 }
+
+/// A removal that is left in the journal takes nothing that is used, and one that has succeeded
+/// leaves no entry that could take another volume of the same name.
+#[test]
+fn removals_take_only_what_they_were_asked_to() {
+    use kleene_store::{Step, Store};
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    engine.volume_create(vol("v")).unwrap();
+    engine.volume_remove("v").unwrap();
+    engine.container_create(named("cc", &[WWW])).unwrap();
+    drop(engine);
+    let store = Store::open(&world.database()).unwrap();
+    assert_eq!(store.journal().unwrap(), []);
+    store.begin(&[Step::RemoveVolume(vol("web"))]).unwrap();
+    drop(store);
+    let engine = world.engine();
+    assert!(engine.reconcile().unwrap().problems.is_empty());
+    assert!(engine.volume_inspect("web").is_ok());
+    assert_eq!(world.in_volume("web").len(), 3);
+}

@@ -46,8 +46,8 @@ impl Engine {
                 "you cannot remove a running container".to_owned(),
             ));
         }
-        self.remove_for_good(Step::RemoveContainer(id.clone()), || {
-            self.finish_removing_container(id)
+        self.remove_for_good(Step::RemoveContainer(id.clone()), |operation| {
+            self.finish_removing_container(id, operation)
         })
     }
 }

@@ -48,8 +48,8 @@ impl Engine {
                 users.join("\n")
             )));
         }
-        self.remove_for_good(Step::RemoveImage(id.clone()), || {
-            self.finish_removing_image(id)
+        self.remove_for_good(Step::RemoveImage(id.clone()), |operation| {
+            self.finish_removing_image(id, operation)
         })
     }
 }

@@ -115,8 +115,8 @@ impl Engine {
                 users.join(", "),
             )));
         }
-        self.remove_for_good(Step::RemoveVolume(name.clone()), || {
-            self.finish_removing_volume(&name)
+        self.remove_for_good(Step::RemoveVolume(name.clone()), |operation| {
+            self.finish_removing_volume(&name, operation)
         })?;
         Ok(name)
     }

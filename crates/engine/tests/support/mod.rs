@@ -120,13 +120,18 @@ impl World {
         }
     }
 
+    /// The records' file.
+    pub fn database(&self) -> PathBuf {
+        self.directory.path().join("metadata.sqlite")
+    }
+
     /// A daemon starts: a new engine over what is there.
     pub fn engine(&self) -> Arc<Engine> {
         self.engine_over(self.storage.clone(), Arc::new(self.host.clone()))
     }
 
     pub fn engine_over(&self, storage: Arc<dyn Storage>, host: Arc<dyn Host>) -> Arc<Engine> {
-        let store = Store::open(&self.directory.path().join("metadata.sqlite")).unwrap();
+        let store = Store::open(&self.database()).unwrap();
         let userland = Arc::new(FakeUserland(self.fs.clone()));
         let threads = Arc::new(Threads::default());
         let engine = Arc::new(Engine::new(
