@@ -59,8 +59,13 @@ impl Engine {
     /// were started.
     fn remove_left_over(&self, result: &mut Reconciled) -> Result<(), EngineError> {
         for container in self.store.containers()? {
+            // One that hasn't been seen to end may run, though the host couldn't tell.
+            let ended = container
+                .last_run
+                .as_ref()
+                .is_none_or(|run| run.ended.is_some());
             if container.auto_remove
-                && self.running.get(&container.id).is_none()
+                && ended
                 && let Err(problem) = self.remove_recorded(&container.id)
             {
                 result.problems.push(format!("{}: {problem}", container.id));
