@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a new container is made of. A field that is `null` or absent takes its default.
+use crate::{ExecInspect, Health, HealthCheckConfig, Limits, lenient};
+
+/// What a new container is made of. A field that is `null` or absent takes its default. In an update
+/// such a field stays as it is, and a limit is taken away by the word `unlimited`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContainerConfig {
@@ -25,12 +28,54 @@ pub struct ContainerConfig {
     pub network_driver: Option<String>,
     /// Ports to publish.
     pub public_ports: Option<Vec<PublishedPortConfig>>,
-    /// `no` (default) or `on-startup`.
+    /// `no` (default), `on-startup`, `on-failure[:TIMES]`, `always` or `unless-stopped`.
     pub restart_policy: Option<String>,
     /// Whether pruning leaves the container alone.
     pub persist: Option<bool>,
     /// Whether the container is removed as soon as it stops.
     pub auto_remove: Option<bool>,
+    /// Memory of all processes together: bytes with an optional unit, as in `512m`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub memory: Option<String>,
+    /// Memory and swap space together; `unlimited` (or `-1`): as much swap space as there is.
+    #[serde(deserialize_with = "lenient::text")]
+    pub memory_swap: Option<String>,
+    /// Processors' time, as in `1.5`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub cpus: Option<String>,
+    /// Processors that may be used, as in `0-3,7`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub cpuset: Option<String>,
+    /// Processes and threads.
+    #[serde(deserialize_with = "lenient::text")]
+    pub pids_limit: Option<String>,
+    /// Share of input and output, from 1 to 10000; 100 is everybody's.
+    #[serde(deserialize_with = "lenient::text")]
+    pub io_weight: Option<String>,
+    /// Limits of each process: `NAME=SOFT[:HARD]`.
+    pub ulimits: Option<Vec<String>>,
+    /// Size of `/dev/shm`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub shm_size: Option<String>,
+    /// What the container's root may occupy.
+    #[serde(deserialize_with = "lenient::text")]
+    pub storage_quota: Option<String>,
+    /// What the output log of each of its processes may occupy.
+    #[serde(deserialize_with = "lenient::text")]
+    pub log_limit: Option<String>,
+    /// Whose end is the container's end: `none` (the command, which is process 1), `main` (the same,
+    /// beneath a minimal init) or `all` (the last process).
+    pub init: Option<String>,
+    /// How its health is checked.
+    pub health_check: Option<HealthCheckConfig>,
+    /// The signal that asks it to end; SIGTERM when absent.
+    #[serde(deserialize_with = "lenient::text")]
+    pub stop_signal: Option<String>,
+    /// Time between that and SIGKILL, as in `30s`; ten seconds when absent.
+    #[serde(deserialize_with = "lenient::text")]
+    pub stop_timeout: Option<String>,
+    /// Working directory of its commands.
+    pub working_dir: Option<String>,
 }
 
 /// A mount to make.
@@ -103,7 +148,7 @@ pub struct PublishedPort {
 }
 
 /// A container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Container {
     /// Twelve hexadecimal digits.
     pub id: String,
@@ -123,7 +168,7 @@ pub struct Container {
     pub public_ports: Vec<PublishedPort>,
     /// Its jail parameters.
     pub jail_param: Vec<String>,
-    /// `no` or `on-startup`.
+    /// `no`, `on-startup`, `on-failure[:TIMES]`, `always` or `unless-stopped`.
     pub restart_policy: String,
     /// Whether pruning leaves it alone.
     pub persist: bool,
@@ -145,10 +190,40 @@ pub struct Container {
     /// When it last stopped.
     #[serde(default)]
     pub finished: Option<String>,
+    /// `created`, `running`, `paused`, `restarting` or `exited`.
+    #[serde(default)]
+    pub status: String,
+    /// Whether one of its processes was killed in its last run because its memory limit was reached.
+    #[serde(default)]
+    pub out_of_memory: bool,
+    /// How often in a row it was restarted by its policy.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// Its health, while it runs and has a health check.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whose end is its end: `none`, `main` or `all`.
+    #[serde(default)]
+    pub init: String,
+    /// How its health is checked.
+    #[serde(default)]
+    pub health_check: Option<HealthCheckConfig>,
+    /// The signal that asks it to end; SIGTERM when absent.
+    #[serde(default)]
+    pub stop_signal: Option<String>,
+    /// Time between that and SIGKILL; ten seconds when absent.
+    #[serde(default)]
+    pub stop_timeout: Option<String>,
+    /// Working directory of its commands.
+    #[serde(default)]
+    pub working_dir: String,
 }
 
 /// A line of the containers' listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ContainerSummary {
     /// The container.
     #[serde(flatten)]
@@ -159,10 +234,16 @@ pub struct ContainerSummary {
     pub image_tag: String,
     /// Jail id; on Linux the process id of its first process. `null` when it doesn't run.
     pub jid: Option<u32>,
+    /// Bytes that its own files occupy, when they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Its mounts, as `SOURCE:DESTINATION[:ro]`.
+    #[serde(default)]
+    pub mounts: Vec<String>,
 }
 
 /// A container with its connections and mounts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ContainerInspect {
     /// The container.
     pub container: Container,
@@ -170,6 +251,9 @@ pub struct ContainerInspect {
     pub container_endpoints: Vec<EndPoint>,
     /// Its mounts.
     pub container_mountpoints: Vec<MountPoint>,
+    /// Its execution instances, the newest first.
+    #[serde(default)]
+    pub container_execs: Vec<ExecInspect>,
 }
 
 /// A container's connection to a network.

@@ -23,6 +23,28 @@ pub struct ExecConfig {
     /// Whether the process gets a terminal.
     #[serde(default, deserialize_with = "lenient::boolean")]
     pub tty: bool,
+    /// Working directory; absent: the container's.
+    #[serde(default)]
+    pub working_dir: Option<String>,
+}
+
+/// What a client attaches to: the first frame over `/exec/attach`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecAttachConfig {
+    /// The container (its first process): id, beginning of an id, or name. This or `exec_id` is
+    /// given.
+    #[serde(default)]
+    pub container_id: Option<String>,
+    /// The execution instance.
+    #[serde(default)]
+    pub exec_id: Option<String>,
+    /// Whether the client will send input.
+    #[serde(default = "yes", deserialize_with = "lenient::boolean")]
+    pub stdin: bool,
+    /// Size of the client's terminal.
+    #[serde(default)]
+    pub window: Option<WindowSize>,
 }
 
 /// How an execution instance is started: the first frame over `/exec/start`.
@@ -77,4 +99,10 @@ pub struct ExecInspect {
     pub pid: Option<u32>,
     /// What the process returned, when it has ended.
     pub exit_code: Option<i32>,
+    /// When it was started (RFC 3339, UTC).
+    #[serde(default)]
+    pub started: Option<String>,
+    /// When it ended.
+    #[serde(default)]
+    pub finished: Option<String>,
 }

@@ -8,7 +8,9 @@ mod containers;
 mod exec;
 mod images;
 mod lenient;
+mod limits;
 mod networks;
+mod observe;
 mod volumes;
 mod websocket;
 
@@ -16,9 +18,14 @@ pub use containers::{
     Container, ContainerConfig, ContainerInspect, ContainerSummary, EndPoint, MountPoint,
     MountPointConfig, PublishedPort, PublishedPortConfig,
 };
-pub use exec::{ExecConfig, ExecInspect, ExecStartConfig, WindowSize};
+pub use exec::{ExecAttachConfig, ExecConfig, ExecInspect, ExecStartConfig, WindowSize};
 pub use images::{Image, ImageBuildConfig, ImageCreateConfig};
+pub use limits::{Health, HealthCheckConfig, HealthResult, Limits};
 pub use networks::{EndPointConfig, Network, NetworkConfig, NetworkInspect};
+pub use observe::{
+    Change, ContainerStats, CpuUsage, Event, InterfaceUsage, IoUsage, MemoryUsage, PathStat,
+    PidsUsage, ProcessInfo, WaitResponse,
+};
 pub use volumes::{Volume, VolumeConfig, VolumeInspect};
 pub use websocket::{
     Channel, Control, ExitInfo, MessageType, PROGRESS_PROTOCOL, ProgressInfo, STREAMS_PROTOCOL,
@@ -33,7 +40,15 @@ use utoipa::ToSchema;
 pub struct IdResponse {
     /// Id of a container, image, network or execution instance; name of a volume.
     pub id: String,
+    /// What was not done as asked, but doesn't matter enough to refuse; or counts only later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
+
+/// Content type of output as records: eight bytes of microseconds since 1970, one byte of stream (1
+/// standard output or terminal, 2 standard error), four bytes of length, and the data; all numbers
+/// are little-endian.
+pub const LOG_RECORDS: &str = "application/vnd.kleene.log";
 
 /// Answer to a request that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

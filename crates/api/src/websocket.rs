@@ -142,6 +142,10 @@ pub struct ExitInfo {
     pub container_stopped: bool,
     /// The whole error message when it could not be started; a close reason may be too short.
     pub error: Option<String>,
+    /// Whether a process of the container was killed during this one's life because the container's
+    /// memory limit was reached.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 /// How far the making of an image has come.

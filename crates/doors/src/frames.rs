@@ -4,7 +4,9 @@
 //! the *control* stream the daemon sends [`Frame::Start`] and gets [`Frame::Started`] or
 //! [`Frame::Failed`], later [`Frame::Exited`]. A further connection begins with [`Frame::Attach`]
 //! (then carries the process's streams until [`Frame::Exited`]) or [`Frame::Watch`] (carries
-//! [`Frame::Started`] at once, then [`Frame::Exited`]). Any of them may send [`Frame::Signal`].
+//! [`Frame::Started`] at once, then [`Frame::Exited`]), or with [`Frame::Follow`] (carries
+//! [`Frame::Started`] at once, [`Frame::Grown`] whenever there is more in the output log, then
+//! [`Frame::Exited`]). Any of them may send [`Frame::Signal`].
 
 use std::io::{self, Read, Write};
 
@@ -46,6 +48,10 @@ pub enum Frame {
     Failed(StartFailure),
     /// The process has ended, and all of its output has been sent.
     Exited(ExitStatus),
+    /// This connection wants to know when the output log has grown, and when the process ends.
+    Follow,
+    /// The output log has grown since the last such frame.
+    Grown,
 }
 
 /// Why bytes are not a frame.
@@ -77,6 +83,8 @@ impl Frame {
             Self::Started(_) => 9,
             Self::Failed(_) => 10,
             Self::Exited(_) => 11,
+            Self::Follow => 12,
+            Self::Grown => 13,
         }
     }
 
@@ -85,7 +93,7 @@ impl Frame {
             Self::Stdin(data) | Self::Stdout(data) | Self::Stderr(data) | Self::Start(data) => {
                 data.clone()
             }
-            Self::StdinEnd | Self::Attach | Self::Watch => Vec::new(),
+            Self::StdinEnd | Self::Attach | Self::Watch | Self::Follow | Self::Grown => Vec::new(),
             Self::Resize(size) => [size.rows.to_le_bytes(), size.columns.to_le_bytes()].concat(),
             Self::Signal(signal) => signal.to_le_bytes().to_vec(),
             Self::Started(pid) => pid.to_le_bytes().to_vec(),
@@ -128,6 +136,8 @@ impl Frame {
             9 => Self::Started(u32::from_le_bytes(number(&payload)?)),
             10 => Self::Failed(serde_json::from_slice(&payload).map_err(|_| malformed())?),
             11 => Self::Exited(serde_json::from_slice(&payload).map_err(|_| malformed())?),
+            12 => Self::Follow,
+            13 => Self::Grown,
             _ => return Err(FrameError::Kind(kind)),
         })
     }
@@ -203,6 +213,8 @@ mod tests {
             Frame::Signal(15),
             Frame::Attach,
             Frame::Watch,
+            Frame::Follow,
+            Frame::Grown,
             Frame::Start(b"{}".to_vec()),
             Frame::Stdout(vec![0, 255]),
             Frame::Stderr(Vec::new()),
@@ -214,6 +226,7 @@ mod tests {
             Frame::Exited(ExitStatus {
                 code: 137,
                 finished: Timestamp::now(),
+                out_of_memory: true,
             }),
         ];
         let mut wire = Vec::new();

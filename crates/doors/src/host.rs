@@ -4,12 +4,18 @@
 //! process 1 of the container's process namespace). Further execution instances *join* it. Each
 //! instance has a monitor process of its own that outlives the daemon; [`Host::probe`] finds it again.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use kleene_types::{ContainerId, ContainerPath, EnvVar, ExecId, Timestamp};
+use kleene_types::{
+    ByteSize, ContainerId, ContainerPath, EnvVar, ExecId, Init, Limits, Span, Timestamp, Ulimit,
+};
 use serde::{Deserialize, Serialize};
 
+use crate::files::{FilesOf, PathStat, UnpackOptions};
+use crate::observe::{ProcessInfo, Stats};
 use crate::storage::Root;
 
 /// What a mount's source is.
@@ -54,8 +60,12 @@ pub struct ContainerSetup {
     pub mounts: Vec<Mount>,
     /// Its network.
     pub network: Network,
-    /// Jail parameters, passed on as they are (FreeBSD) or translated (Linux).
-    pub jail_params: Vec<String>,
+    /// What its processes may use together.
+    pub limits: Limits,
+    /// Size of `/dev/shm`; `None`: 64 MiB.
+    pub shm_size: Option<ByteSize>,
+    /// Whose end is the container's end.
+    pub init: Init,
 }
 
 /// Rows and columns of a terminal, in characters.
@@ -88,6 +98,10 @@ pub struct Process {
     /// `""` (root), a name, a number, or either with `:group`; names are resolved by the container's
     /// own files.
     pub user: String,
+    /// Working directory, made (0755, root's) when it is missing; `None`: `/`.
+    pub cwd: Option<ContainerPath>,
+    /// Limits of the process and its children. One above what the daemon may set is cut to that.
+    pub ulimits: Vec<Ulimit>,
     /// Whether it gets a terminal.
     pub tty: bool,
     /// The terminal's first size.
@@ -101,7 +115,7 @@ pub struct Process {
 #[serde(rename_all = "lowercase")]
 pub enum Place {
     /// A container that doesn't run: set it up first.
-    New(ContainerSetup),
+    New(Box<ContainerSetup>),
     /// A running container, known by its first execution instance.
     Running {
         /// That instance.
@@ -118,8 +132,12 @@ pub struct StartRequest {
     pub container: ContainerId,
     /// Where it starts.
     pub place: Place,
+    /// The container's jail parameters, passed on as they are (FreeBSD) or translated (Linux).
+    pub jail_params: Vec<String>,
     /// The process.
     pub process: Process,
+    /// Bytes that its output log may occupy: see [`crate::log`].
+    pub log_limit: u64,
     /// Whether a client wants its streams from the first byte on.
     pub attach: bool,
 }
@@ -142,6 +160,10 @@ pub struct ExitStatus {
     pub code: i32,
     /// When.
     pub finished: Timestamp,
+    /// Whether a process of the container was killed during this one's life because the container's
+    /// memory limit was reached.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 /// Why a process could not be started.
@@ -163,6 +185,8 @@ pub enum Probe {
         pid: u32,
         /// As in [`Started::watch`].
         watch: UnixStream,
+        /// Whether its container is paused.
+        paused: bool,
     },
     /// It has ended.
     Exited(ExitStatus),
@@ -184,6 +208,25 @@ pub enum CopyUp {
         /// Bytes of data.
         bytes: u64,
     },
+}
+
+/// What is run beside a container's own processes, from its jail parameters: see jail(8).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hooks {
+    /// `exec.prestart`: on the host before the container starts.
+    pub prestart: Vec<Vec<String>>,
+    /// `exec.poststart`: on the host after it has started.
+    pub poststart: Vec<Vec<String>>,
+    /// `exec.prestop`: on the host before it is stopped.
+    pub prestop: Vec<Vec<String>>,
+    /// `exec.stop`: in the container, to stop it.
+    pub stop: Option<Vec<String>>,
+    /// `exec.poststop`: on the host after it has stopped.
+    pub poststop: Vec<Vec<String>>,
+    /// `exec.timeout`: how long each of these may take.
+    pub timeout: Option<Span>,
+    /// `stop.timeout`: time between SIGTERM and SIGKILL.
+    pub stop_timeout: Option<Span>,
 }
 
 /// What can go wrong on the host.
@@ -223,6 +266,117 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// [`HostError::Unsupported`] naming the parameter.
     fn check_jail_params(&self, params: &[String]) -> Result<(), HostError>;
+
+    /// What the jail parameters ask to be run at the container's start and end.
+    ///
+    /// # Errors
+    /// As [`Host::check_jail_params`].
+    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError>;
+
+    /// Runs a command of [`Hooks`] on the host, for at most `limit`. Only when the daemon's
+    /// configuration allows it; [`Host::check_jail_params`] refuses such parameters otherwise.
+    ///
+    /// # Errors
+    /// It can't be run, takes too long, or fails; the message has what it printed.
+    fn run_host_command(
+        &self,
+        container: &ContainerId,
+        argv: &[String],
+        limit: Span,
+    ) -> Result<(), HostError>;
+
+    /// Checks limits before anything is created. Answers what can't be done as asked but doesn't
+    /// matter enough to refuse, as sentences for the user.
+    ///
+    /// # Errors
+    /// [`HostError::Unsupported`] naming the limit: this host can't enforce it, or it is above what
+    /// the machine has.
+    fn check_limits(
+        &self,
+        limits: &Limits,
+        shm_size: Option<ByteSize>,
+        ulimits: &[Ulimit],
+    ) -> Result<Vec<String>, HostError>;
+
+    /// Changes the limits of a running container.
+    ///
+    /// # Errors
+    /// [`HostError::Unsupported`] when it can't be done now (say, memory in use is above the new
+    /// limit); then nothing has changed.
+    fn update_limits(
+        &self,
+        container: &ContainerId,
+        init: &ExecId,
+        limits: &Limits,
+    ) -> Result<(), HostError>;
+
+    /// Stops all processes of a container in their tracks, until [`Host::unpause`]. Idempotent.
+    ///
+    /// # Errors
+    /// [`HostError::NotRunning`], [`HostError::Unsupported`].
+    fn pause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError>;
+
+    /// Lets a container's processes go on. Idempotent.
+    ///
+    /// # Errors
+    /// [`HostError::NotRunning`], [`HostError::Unsupported`].
+    fn unpause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError>;
+
+    /// What a container has used.
+    ///
+    /// # Errors
+    /// [`HostError::NotRunning`].
+    fn stats(&self, container: &ContainerId, init: &ExecId) -> Result<Stats, HostError>;
+
+    /// A container's processes, by their ids.
+    ///
+    /// # Errors
+    /// [`HostError::NotRunning`].
+    fn processes(
+        &self,
+        container: &ContainerId,
+        init: &ExecId,
+    ) -> Result<Vec<ProcessInfo>, HostError>;
+
+    /// The files of an execution instance's output log, the oldest first, as they are now: see
+    /// [`crate::log`]. None when it has written nothing, or is forgotten.
+    ///
+    /// # Errors
+    /// When they can't be opened.
+    fn log(&self, exec: &ExecId) -> Result<Vec<File>, HostError>;
+
+    /// A stream that tells when a running instance's log has grown: see
+    /// [`crate::frames::Frame::Follow`].
+    ///
+    /// # Errors
+    /// [`HostError::NotRunning`].
+    fn follow(&self, exec: &ExecId) -> Result<UnixStream, HostError>;
+
+    /// What is at an absolute path in a container. The path's last component isn't followed; links on
+    /// the way never lead out of the container's root, nor does `..`. `None`: nothing is there.
+    ///
+    /// # Errors
+    /// When the container's files can't be reached.
+    fn stat_path(&self, of: &FilesOf, path: &Path) -> Result<Option<PathStat>, HostError>;
+
+    /// Writes what is at a path, with everything beneath it, as a tar archive (POSIX pax format).
+    /// The entries begin with the path's last component.
+    ///
+    /// # Errors
+    /// [`HostError::Source`] when nothing is there; others when reading or writing fails.
+    fn read_archive(&self, of: &FilesOf, path: &Path, to: &mut dyn Write) -> Result<(), HostError>;
+
+    /// Unpacks a tar archive in a directory of a container. Entries never leave the directory.
+    ///
+    /// # Errors
+    /// [`HostError::Source`] when there is no such directory, it is read-only, or the archive is bad.
+    fn write_archive(
+        &self,
+        of: &FilesOf,
+        directory: &Path,
+        from: &mut dyn Read,
+        options: UnpackOptions,
+    ) -> Result<(), HostError>;
 
     /// What the source of a nullfs mount is.
     ///
@@ -294,6 +448,12 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// [`HostError::NotRunning`].
     fn kill(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError>;
+
+    /// Every execution instance that the host keeps something of, running or not.
+    ///
+    /// # Errors
+    /// When the host can't tell.
+    fn instances(&self) -> Result<Vec<ExecId>, HostError>;
 
     /// Removes what the host keeps of an ended execution instance. Missing is success.
     ///

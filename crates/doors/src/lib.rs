@@ -4,7 +4,10 @@
 //! The consumer owns its doors: the engine is written against this crate alone, and the rooms
 //! (`kleene-storage`, `kleene-host`, `kleene-userland`) implement it without knowing each other.
 
+pub mod files;
 pub mod frames;
 pub mod host;
+pub mod log;
+pub mod observe;
 pub mod storage;
 pub mod userland;

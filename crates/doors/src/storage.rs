@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use kleene_types::{ContainerId, ImageId, SnapshotName, VolumeName};
+use kleene_types::{ByteSize, ContainerId, ImageId, SnapshotName, VolumeName};
 use serde::{Deserialize, Serialize};
 
 /// One dataset, named by what it holds.
@@ -127,6 +127,28 @@ pub struct StorageInfo {
     pub metadata: PathBuf,
     /// Where the metadata database is: `metadata.sqlite` in the Kleene root.
     pub database: PathBuf,
+    /// Whether [`Storage::set_quota`] can limit anything.
+    pub quotas: bool,
+}
+
+/// One difference between a container and what it was made of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Change {
+    /// Where: an absolute path inside.
+    pub path: PathBuf,
+    /// What happened.
+    pub kind: ChangeKind,
+}
+
+/// What happened to a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// Its contents, owner, mode or (of a directory) entries have changed.
+    Changed,
+    /// It is gone. What was beneath it isn't mentioned.
+    Deleted,
 }
 
 /// What can go wrong in storage.
@@ -245,4 +267,21 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// [`StorageError::NotFound`].
     fn usage(&self, dataset: &Dataset) -> Result<u64, StorageError>;
+
+    /// What differs between a container and the snapshot that it was cloned from, by path.
+    ///
+    /// # Errors
+    /// [`StorageError::NotFound`].
+    fn changes(&self, container: &ContainerId) -> Result<Vec<Change>, StorageError>;
+
+    /// Limits what a container's own data may occupy; `None` takes the limit away.
+    ///
+    /// # Errors
+    /// [`StorageError::Unsupported`] where the room has no quotas, saying which has;
+    /// [`StorageError::Invalid`] when more than that is in use already.
+    fn set_quota(
+        &self,
+        container: &ContainerId,
+        quota: Option<ByteSize>,
+    ) -> Result<(), StorageError>;
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use kleene_doors::host::{
     ContainerSetup, ExitStatus, Mount, Place, Probe, Process, StartRequest, Started, Stdin,
 };
+use kleene_doors::log::DEFAULT_LIMIT;
 use kleene_doors::storage::Dataset;
 use kleene_store::{ContainerRecord, ExecRecord, LastRun};
-use kleene_types::{ContainerId, ExecId, MountKind, MountSpec, Timestamp, merge_env};
+use kleene_types::{ByteSize, ContainerId, ExecId, MountKind, MountSpec, Timestamp, merge_env};
 use tracing::{error, warn};
 
 use crate::container::{runtime_network, validate_command};
@@ -26,9 +27,6 @@ const KEPT: usize = 16;
 
 /// Execution instances that were created but not started, kept for each container.
 const WAITING: usize = 256;
-
-/// Time that a container gets between SIGTERM and SIGKILL when nobody says otherwise.
-const GRACE: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Creates an execution instance; nothing is started yet.
@@ -60,6 +58,8 @@ impl Engine {
             created: Timestamp::now(),
             started: None,
             ended: None,
+            first: false,
+            working_dir: new.working_dir,
         };
         let forgotten = self.never_started(&exec.container)?;
         self.store.write(|transaction| {
@@ -151,6 +151,7 @@ impl Engine {
                 init: exec.id.clone(),
                 started: now,
                 ended: None,
+                out_of_memory: false,
             });
             self.running.insert(
                 container.id.clone(),
@@ -211,17 +212,27 @@ impl Engine {
             Some(init) => Place::Running {
                 init: init.exec.clone(),
             },
-            None if start.start_container => Place::New(self.setup(container)?),
+            None if start.start_container => Place::New(Box::new(self.setup(container)?)),
             None => return Err(EngineError::ContainerNotRunning(container.name.to_string())),
         };
         Ok(StartRequest {
             exec: exec.id.clone(),
             container: container.id.clone(),
             place,
+            jail_params: container.jail_params.clone(),
+            log_limit: container
+                .resources
+                .log_limit
+                .map_or(DEFAULT_LIMIT, ByteSize::bytes),
             process: Process {
                 argv: exec.cmd.clone(),
                 env: exec.env.clone(),
                 user: exec.user.clone(),
+                cwd: exec
+                    .working_dir
+                    .clone()
+                    .or_else(|| container.working_dir.clone()),
+                ulimits: container.resources.ulimits.clone(),
                 tty: exec.tty,
                 window: start.window,
                 stdin: if start.attach {
@@ -250,7 +261,9 @@ impl Engine {
                 .root(&Dataset::Container(container.id.clone()))?,
             mounts,
             network,
-            jail_params: container.jail_params.clone(),
+            limits: container.resources.limits.clone(),
+            shm_size: container.resources.shm_size,
+            init: container.init,
         })
     }
 
@@ -306,6 +319,7 @@ impl Engine {
             return Ok(Ended {
                 exit_code,
                 container_stopped: is_init,
+                out_of_memory: false,
             });
         }
         let status = match status {
@@ -321,6 +335,7 @@ impl Engine {
         Ok(Ended {
             exit_code,
             container_stopped: is_init,
+            out_of_memory: status.out_of_memory,
         })
     }
 
@@ -331,6 +346,7 @@ impl Engine {
             Probe::Lost => ExitStatus {
                 code: LOST,
                 finished: Timestamp::now(),
+                out_of_memory: false,
             },
             Probe::Running { .. } => {
                 return Err(EngineError::Conflict(format!(
@@ -436,7 +452,7 @@ impl Engine {
             )));
         }
         if stop_container {
-            let grace = if force { Duration::ZERO } else { GRACE };
+            let grace = force.then_some(Duration::ZERO);
             self.container_stop(exec.container.as_str(), grace)?;
         } else {
             self.host
@@ -455,5 +471,6 @@ fn gone(status: Option<&ExitStatus>) -> Ended {
     Ended {
         exit_code: status.map_or(LOST, |status| status.code),
         container_stopped: true,
+        out_of_memory: status.is_some_and(|status| status.out_of_memory),
     }
 }

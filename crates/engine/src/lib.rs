@@ -14,6 +14,7 @@ mod journal;
 mod locks;
 mod lookup;
 mod names;
+mod observe;
 mod reconcile;
 mod requests;
 mod running;
@@ -21,6 +22,7 @@ mod volume;
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kleene_doors::host::Host;
 use kleene_doors::storage::Storage;
@@ -34,8 +36,9 @@ use crate::running::Running;
 pub use error::EngineError;
 pub use reconcile::Reconciled;
 pub use requests::{
-    ContainerChanges, ContainerView, Ended, ExecStart, ImageSource, ImageView, NewContainer,
-    NewExec, NewImage, StartedExec, VolumeView,
+    ContainerChanges, ContainerState, ContainerView, Done, Ended, Event, ExecStart, Exit, Health,
+    HealthResult, HealthStatus, ImageSource, ImageView, Later, LimitChanges, ListOptions, LogView,
+    NewContainer, NewExec, NewImage, StartedExec, StatsView, VolumeView,
 };
 
 /// The engine's ways to the machine.
@@ -54,6 +57,12 @@ pub trait Supervisor: Send + Sync {
     /// Reads `watch` in the background and calls [`Engine::exec_ended`] when it says that the
     /// process has ended, or breaks off.
     fn watch(&self, exec: ExecId, watch: UnixStream);
+
+    /// Calls [`Engine::due`] after this time. A call that isn't wanted any more does no harm.
+    fn call_later(&self, delay: Duration, call: Later);
+
+    /// There are new events: see [`Engine::events_after`].
+    fn happened(&self);
 }
 
 /// The engine.

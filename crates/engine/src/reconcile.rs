@@ -106,7 +106,7 @@ impl Engine {
         result: &mut Reconciled,
     ) {
         match self.host.probe(&exec.id) {
-            Ok(Probe::Running { pid, watch }) => {
+            Ok(Probe::Running { pid, watch, .. }) => {
                 result.running += 1;
                 if is_init {
                     let init = Init {
@@ -134,7 +134,7 @@ impl Engine {
         containers
             .into_iter()
             .rev()
-            .filter(|c| c.restart_policy == kleene_store::RestartPolicy::OnStartup)
+            .filter(|c| c.restart_policy == kleene_types::RestartPolicy::OnStartup)
             .filter(|c| self.running.get(&c.id).is_none())
             .map(|c| (c.id.clone(), self.start_detached(&c.id)))
             .collect()
@@ -147,6 +147,7 @@ impl Engine {
             env: Vec::new(),
             user: String::new(),
             tty: false,
+            working_dir: None,
         })?;
         let start = crate::ExecStart {
             attach: false,

@@ -1,13 +1,19 @@
 //! What the engine is asked for, and what it answers, in values that are already parsed.
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use kleene_doors::host::{Stdin, WindowSize};
+use kleene_doors::observe::Stats;
 use kleene_doors::storage::AdoptMode;
 use kleene_doors::userland::{Extras, Source};
-use kleene_store::{ContainerRecord, ImageRecord, NetworkDriver, RestartPolicy, VolumeRecord};
-use kleene_types::{ContainerName, EnvVar, ExecId, ImageName, ImageRef, ImageTag, MountSpec};
+use kleene_store::{ContainerRecord, ExecRecord, ImageRecord, NetworkDriver, VolumeRecord};
+use kleene_types::{
+    ByteSize, ContainerId, ContainerName, ContainerPath, CpuSet, Cpus, EnvVar, ExecId, HealthCheck,
+    ImageName, ImageRef, ImageTag, Init, IoWeight, Limits, MountSpec, Resources, RestartPolicy,
+    Signal, Span, SwapLimit, Timestamp, Ulimit,
+};
 
 /// A container to create.
 #[derive(Debug, Clone)]
@@ -36,6 +42,28 @@ pub struct NewContainer {
     pub persist: bool,
     /// Whether it is removed as soon as it stops.
     pub auto_remove: bool,
+    /// What it may use.
+    pub resources: Resources,
+    /// Whose end is its end; `None`: that of the last process for a command that is `/etc/rc`, that
+    /// of the command for others.
+    pub init: Option<Init>,
+    /// How its health is checked.
+    pub health_check: Option<HealthCheck>,
+    /// What asks it to end; `None`: SIGTERM.
+    pub stop_signal: Option<Signal>,
+    /// Time between that and SIGKILL; `None`: ten seconds.
+    pub stop_timeout: Option<Span>,
+    /// Working directory of its commands; `None`: `/`.
+    pub working_dir: Option<ContainerPath>,
+}
+
+/// A container that was created or changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Its id.
+    pub id: ContainerId,
+    /// What was not done as asked, or counts only later, as sentences for the user.
+    pub warnings: Vec<String>,
 }
 
 /// Changes to a container; `None` leaves a property as it is.
@@ -55,6 +83,151 @@ pub struct ContainerChanges {
     pub restart_policy: Option<RestartPolicy>,
     /// Whether pruning leaves it alone.
     pub persist: Option<bool>,
+    /// New limits; the inner `None` takes one away.
+    pub limits: LimitChanges,
+    /// New limits of its processes, in place of the old ones.
+    pub ulimits: Option<Vec<Ulimit>>,
+    /// A new size of `/dev/shm`.
+    pub shm_size: Option<Option<ByteSize>>,
+    /// A new quota of its root.
+    pub storage_quota: Option<Option<ByteSize>>,
+    /// A new limit of its output logs.
+    pub log_limit: Option<Option<ByteSize>>,
+    /// Whose end is its end.
+    pub init: Option<Init>,
+    /// A new health check, or none any more.
+    pub health_check: Option<Option<HealthCheck>>,
+    /// A new signal that asks it to end.
+    pub stop_signal: Option<Signal>,
+    /// A new time between that and SIGKILL.
+    pub stop_timeout: Option<Span>,
+    /// A new working directory; the inner `None`: `/`.
+    pub working_dir: Option<Option<ContainerPath>>,
+}
+
+/// Changes of limits; `None` leaves one as it is, the inner `None` takes it away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitChanges {
+    /// Memory.
+    pub memory: Option<Option<ByteSize>>,
+    /// Memory and swap space together.
+    pub memory_swap: Option<Option<SwapLimit>>,
+    /// Time of processors.
+    pub cpus: Option<Option<Cpus>>,
+    /// Processors.
+    pub cpuset: Option<Option<CpuSet>>,
+    /// Processes and threads.
+    pub pids: Option<Option<u64>>,
+    /// Share of input and output.
+    pub io_weight: Option<Option<IoWeight>>,
+}
+
+impl LimitChanges {
+    /// Makes the changes.
+    pub fn apply(&self, limits: &mut Limits) {
+        fn change<T: Clone>(limit: &mut Option<T>, change: &Option<Option<T>>) {
+            if let Some(new) = change {
+                limit.clone_from(new);
+            }
+        }
+        let Self {
+            memory,
+            memory_swap,
+            cpus,
+            cpuset,
+            pids,
+            io_weight,
+        } = self;
+        change(&mut limits.memory, memory);
+        change(&mut limits.memory_swap, memory_swap);
+        change(&mut limits.cpus, cpus);
+        change(&mut limits.cpuset, cpuset);
+        change(&mut limits.pids, pids);
+        change(&mut limits.io_weight, io_weight);
+    }
+}
+
+/// Which containers are listed, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ListOptions {
+    /// Also those that don't run.
+    pub all: bool,
+    /// Also what their files occupy, which takes time.
+    pub size: bool,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerState {
+    /// It was never started.
+    Created,
+    /// It runs.
+    Running,
+    /// Its processes are stopped in their tracks.
+    Paused,
+    /// It has ended, and its restart policy will start it soon.
+    Restarting,
+    /// It has ended.
+    Exited,
+}
+
+impl ContainerState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+/// The health of a running container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// What the last checks say.
+    pub status: HealthStatus,
+    /// Failures in a row.
+    pub failing_streak: u32,
+    /// The last checks, the oldest first.
+    pub log: Vec<HealthResult>,
+}
+
+/// What health checks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthStatus {
+    /// Nothing yet.
+    Starting,
+    /// It works.
+    Healthy,
+    /// It doesn't.
+    Unhealthy,
+}
+
+impl HealthStatus {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// The result of one health check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthResult {
+    /// When it began.
+    pub start: Timestamp,
+    /// When it ended.
+    pub end: Timestamp,
+    /// What the command returned; `None` when it took too long or couldn't be run.
+    pub exit_code: Option<i32>,
+    /// The beginning of what it printed, or why it couldn't be run.
+    pub output: String,
 }
 
 /// A container as it is shown.
@@ -68,6 +241,82 @@ pub struct ContainerView {
     pub dataset: String,
     /// Process id of its first process on the host, while it runs.
     pub pid: Option<u32>,
+    /// What it does.
+    pub state: ContainerState,
+    /// Its health, while it runs and has a health check.
+    pub health: Option<Health>,
+    /// Bytes that its own files occupy, when asked for.
+    pub size: Option<u64>,
+}
+
+/// What a running container has used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatsView {
+    /// The container.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: ContainerName,
+    /// When this was measured.
+    pub read: Timestamp,
+    /// What it has used.
+    pub stats: Stats,
+}
+
+/// The output that is kept of a container, or of one execution instance.
+#[derive(Debug, Clone)]
+pub struct LogView {
+    /// The execution instances whose logs make it up, the oldest first.
+    pub execs: Vec<ExecRecord>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The container.
+    pub id: ContainerId,
+    /// What its command returned.
+    pub exit_code: i32,
+    /// Whether one of its processes was killed because its memory limit was reached.
+    pub out_of_memory: bool,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Event {
+    /// Counts up by one.
+    pub sequence: u64,
+    /// When.
+    pub time: Timestamp,
+    /// `container`, `exec`, `image`, `volume` or `daemon`.
+    pub kind: String,
+    /// What: `create`, `start`, `die`…
+    pub action: String,
+    /// Id of the object; the name of a volume.
+    pub id: String,
+    /// Its name, where it has one.
+    pub name: String,
+    /// More, by action.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Something that the engine asks its supervisor to call it for later: see [`crate::Engine::due`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Later {
+    /// Start a container again whose restart policy says so, unless its run after `ended` has begun
+    /// or somebody has stopped it meanwhile.
+    Restart {
+        /// The container.
+        container: ContainerId,
+        /// The first execution instance of the run that has ended.
+        ended: ExecId,
+    },
+    /// Check the health of a container during one run.
+    CheckHealth {
+        /// The container.
+        container: ContainerId,
+        /// The first execution instance of the run.
+        run: ExecId,
+    },
 }
 
 /// An execution instance to create.
@@ -83,6 +332,8 @@ pub struct NewExec {
     pub user: String,
     /// Whether it gets a terminal.
     pub tty: bool,
+    /// Working directory; `None`: the container's.
+    pub working_dir: Option<ContainerPath>,
 }
 
 /// How an execution instance is started.
@@ -114,6 +365,9 @@ pub struct Ended {
     pub exit_code: i32,
     /// Whether the container stopped with it.
     pub container_stopped: bool,
+    /// Whether a process of the container was killed during its life because the container's memory
+    /// limit was reached.
+    pub out_of_memory: bool,
 }
 
 /// Where an image comes from.

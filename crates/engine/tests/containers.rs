@@ -34,22 +34,27 @@ fn a_container_runs_and_reports_its_exit_code() {
             output: b"out".to_vec(),
         },
     );
-    let id = engine.container_create(named("web", &[])).unwrap();
+    let id = engine.container_create(named("web", &[])).unwrap().id;
     assert_eq!(run(&engine, &id, &["three"]), 3);
     let view = show(&engine, &id);
     assert_eq!(view.record.last_run.unwrap().ended.unwrap().1, 3);
     assert_eq!(view.record.image, image);
     assert_eq!(view.image.unwrap().0.as_str(), "base");
     assert!(view.pid.is_none());
-    assert!(engine.container_list(false).unwrap().is_empty());
-    assert_eq!(engine.container_list(true).unwrap().len(), 1);
+    assert!(
+        engine
+            .container_list(kleene_engine::ListOptions::default())
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(engine.container_list(support::ALL).unwrap().len(), 1);
 }
 
 #[test]
 fn further_processes_join_and_end_alone() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let id = engine.container_create(named("web", &[])).unwrap();
+    let id = engine.container_create(named("web", &[])).unwrap().id;
     let init = start(&engine, &id);
     assert_eq!(run(&engine, &id, &["false"]), 1);
     assert!(show(&engine, &id).pid.is_some(), "the container lives on");
@@ -58,7 +63,7 @@ fn further_processes_join_and_end_alone() {
     let request = world.host.seen(&joined).unwrap().request;
     assert_eq!(request.place, Place::Running { init });
     let stopped = engine
-        .container_stop("web", Duration::from_secs(5))
+        .container_stop("web", Some(Duration::from_secs(5)))
         .unwrap();
     assert_eq!(stopped, id);
     assert!(show(&engine, &id).pid.is_none());
@@ -68,7 +73,7 @@ fn further_processes_join_and_end_alone() {
 fn an_execution_instance_starts_once() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let id = engine.container_create(container(&[])).unwrap();
+    let id = engine.container_create(container(&[])).unwrap().id;
     let first = start(&engine, &id);
     assert!(matches!(
         engine.exec_start(first.as_str(), DETACHED),
@@ -84,7 +89,7 @@ fn an_execution_instance_starts_once() {
 fn joining_does_not_start_a_container_unasked() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let id = engine.container_create(container(&[])).unwrap();
+    let id = engine.container_create(container(&[])).unwrap().id;
     let instance = exec(&engine, &id, &["true"]);
     let join_only = ExecStart {
         start_container: false,
@@ -99,7 +104,7 @@ fn joining_does_not_start_a_container_unasked() {
 fn a_failed_start_is_told_and_leaves_the_container() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let id = engine.container_create(container(&[])).unwrap();
+    let id = engine.container_create(container(&[])).unwrap().id;
     let instance = exec(&engine, &id, &["no-such-program"]);
     match engine.exec_start(instance.as_str(), DETACHED) {
         Err(EngineError::Start(StartFailure { code: 127, .. })) => {}
@@ -117,7 +122,8 @@ fn a_source_that_has_gone_fails_the_start() {
     world.fs.create_dir_all(Path::new("/srv/data"));
     let id = engine
         .container_create(container(&["/srv/data:/data:ro"]))
-        .unwrap();
+        .unwrap()
+        .id;
     world.fs.remove_all(Path::new("/srv/data"));
     let instance = exec(&engine, &id, &[]);
     let error = engine
@@ -150,7 +156,7 @@ fn bad_mounts_leave_nothing_behind() {
         );
         assert_eq!(world.datasets(), before, "{mounts:?}");
         assert!(engine.volume_list().unwrap().is_empty());
-        assert!(engine.container_list(true).unwrap().is_empty());
+        assert!(engine.container_list(support::ALL).unwrap().is_empty());
     }
 }
 
@@ -160,7 +166,8 @@ fn deeper_mounts_come_later() {
     let (engine, _) = world.with_image();
     let id = engine
         .container_create(container(&["b:/data/deep/er", "a:/data"]))
-        .unwrap();
+        .unwrap()
+        .id;
     let init = start(&engine, &id);
     let Place::New(setup) = world.host.seen(&init).unwrap().request.place else {
         panic!()
@@ -223,7 +230,7 @@ fn a_name_is_taken_once() {
     engine.container_create(named("web", &[])).unwrap();
     let before = world.datasets();
     assert!(refused(&engine, named("web", &["v:/v"])).contains("'web' is taken"));
-    let other = engine.container_create(named("other", &[])).unwrap();
+    let other = engine.container_create(named("other", &[])).unwrap().id;
     let rename = |name: &str| ContainerChanges {
         name: Some(name.parse().unwrap()),
         ..ContainerChanges::default()
@@ -268,7 +275,13 @@ fn ambiguous_beginnings_are_refused() {
     let mut ids = Vec::new();
     // Seventeen ids can't all begin with different digits.
     for _ in 0..17 {
-        ids.push(engine.container_create(container(&[])).unwrap().to_string());
+        ids.push(
+            engine
+                .container_create(container(&[]))
+                .unwrap()
+                .id
+                .to_string(),
+        );
     }
     let shared = ids
         .iter()
@@ -300,16 +313,16 @@ fn ambiguous_beginnings_are_refused() {
 fn running_containers_are_not_removed() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let id = engine.container_create(named("web", &["v:/v"])).unwrap();
+    let id = engine.container_create(named("web", &["v:/v"])).unwrap().id;
     start(&engine, &id);
     let error = engine.container_remove("web").unwrap_err();
     assert_eq!(error.to_string(), "you cannot remove a running container");
     assert!(engine.container_prune().unwrap().is_empty());
     engine
-        .container_stop("web", Duration::from_secs(5))
+        .container_stop("web", Some(Duration::from_secs(5)))
         .unwrap();
     assert!(matches!(
-        engine.container_stop("web", Duration::ZERO),
+        engine.container_stop("web", Some(Duration::ZERO)),
         Err(EngineError::ContainerNotRunning(_))
     ));
     engine.container_remove("web").unwrap();
@@ -330,11 +343,11 @@ fn running_containers_are_not_removed() {
 fn a_stubborn_process_is_killed_after_the_grace_time() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let id = engine.container_create(named("web", &[])).unwrap();
+    let id = engine.container_create(named("web", &[])).unwrap().id;
     let instance = exec(&engine, &id, &["stubborn"]);
     engine.exec_start(instance.as_str(), DETACHED).unwrap();
     engine
-        .container_stop("web", Duration::from_millis(1))
+        .container_stop("web", Some(Duration::from_millis(1)))
         .unwrap();
     assert_eq!(
         show(&engine, &id).record.last_run.unwrap().ended.unwrap().1,
@@ -351,9 +364,10 @@ fn prune_leaves_persistent_containers() {
             persist: true,
             ..container(&[])
         })
-        .unwrap();
-    let first = engine.container_create(container(&[])).unwrap();
-    let second = engine.container_create(container(&[])).unwrap();
+        .unwrap()
+        .id;
+    let first = engine.container_create(container(&[])).unwrap().id;
+    let second = engine.container_create(container(&[])).unwrap().id;
     assert_eq!(engine.container_prune().unwrap(), [first, second]);
     assert!(engine.container_inspect(kept.as_str()).is_ok());
 }
@@ -367,10 +381,10 @@ fn auto_remove_removes_when_the_container_stops() {
         auto_remove: true,
         ..container(&[])
     };
-    let id = engine.container_create(new()).unwrap();
+    let id = engine.container_create(new()).unwrap().id;
     assert_eq!(run(&engine, &id, &["false"]), 1);
     assert!(engine.container_inspect(id.as_str()).is_err());
-    let id = engine.container_create(new()).unwrap();
+    let id = engine.container_create(new()).unwrap().id;
     let instance = exec(&engine, &id, &["no-such-program"]);
     assert!(engine.exec_start(instance.as_str(), DETACHED).is_err());
     assert!(engine.container_inspect(id.as_str()).is_err());
@@ -381,7 +395,7 @@ fn auto_remove_removes_when_the_container_stops() {
 fn the_end_is_told_alike_to_all_who_ask() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let id = engine.container_create(container(&[])).unwrap();
+    let id = engine.container_create(container(&[])).unwrap().id;
     let init = start(&engine, &id);
     let answers: Vec<_> = std::thread::scope(|scope| {
         world.host.finish(&init, 9);
@@ -421,7 +435,7 @@ fn images_are_tagged_and_removed_when_unused() {
         .unwrap();
     assert_eq!(engine.image_inspect("old:v1").unwrap().record.id, first);
     assert!(engine.image_inspect("old").is_err(), "no tag means latest");
-    let id = engine.container_create(container(&[])).unwrap();
+    let id = engine.container_create(container(&[])).unwrap().id;
     let message = engine.image_remove("base").unwrap_err().to_string();
     assert_eq!(
         message,
@@ -470,7 +484,7 @@ fn a_failure_of_the_host_is_undone_and_reported() {
     world
         .host
         .fail_next_with(Op::Start, HostError::Unsupported("no".into()));
-    let id = engine.container_create(container(&[])).unwrap();
+    let id = engine.container_create(container(&[])).unwrap().id;
     let instance = exec(&engine, &id, &[]);
     assert!(matches!(
         engine.exec_start(instance.as_str(), DETACHED),
@@ -482,7 +496,7 @@ fn a_failure_of_the_host_is_undone_and_reported() {
 fn instances_that_nobody_starts_do_not_pile_up() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let id = engine.container_create(container(&[])).unwrap();
+    let id = engine.container_create(container(&[])).unwrap().id;
     let first = exec(&engine, &id, &["true"]);
     for _ in 0..300 {
         exec(&engine, &id, &["true"]);

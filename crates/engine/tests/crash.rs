@@ -57,7 +57,7 @@ fn at_every_step(
 
 /// Records and datasets name the same things.
 fn agree(world: &World, engine: &Engine) {
-    let containers = engine.container_list(true).unwrap();
+    let containers = engine.container_list(support::ALL).unwrap();
     let images = engine.image_list().unwrap();
     let volumes = engine.volume_list().unwrap();
     let recorded: BTreeSet<String> = containers
@@ -128,7 +128,7 @@ fn removing_a_volume() {
 fn removing_a_container() {
     at_every_step(
         |_, engine| {
-            let id = engine.container_create(named("cc", &[WWW])).unwrap();
+            let id = engine.container_create(named("cc", &[WWW])).unwrap().id;
             assert_eq!(support::run(engine, &id, &["true"]), 0);
         },
         |engine| engine.container_remove("cc").map(|_| ()),
@@ -186,7 +186,7 @@ fn starting_a_container() {
                 start(engine, &view.record.id);
             }
             engine
-                .container_stop("cc", std::time::Duration::from_secs(5))
+                .container_stop("cc", Some(std::time::Duration::from_secs(5)))
                 .unwrap();
         },
     );
@@ -197,8 +197,8 @@ fn starting_a_container() {
 fn a_new_daemon_finds_what_runs_and_what_has_ended() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let running = engine.container_create(named("running", &[])).unwrap();
-    let ended = engine.container_create(named("ended", &[])).unwrap();
+    let running = engine.container_create(named("running", &[])).unwrap().id;
+    let ended = engine.container_create(named("ended", &[])).unwrap().id;
     let init = start(&engine, &running);
     let other = start(&engine, &ended);
     let joined = exec(&engine, &running, &["sleep"]);
@@ -225,7 +225,7 @@ fn a_new_daemon_finds_what_runs_and_what_has_ended() {
     world.host.finish(&init, 4);
     assert!(
         engine
-            .container_stop("running", std::time::Duration::from_secs(5))
+            .container_stop("running", Some(std::time::Duration::from_secs(5)))
             .is_ok()
             || show(&engine, &running).pid.is_none()
     );
@@ -236,7 +236,7 @@ fn a_new_daemon_finds_what_runs_and_what_has_ended() {
 fn after_a_reboot_nothing_runs() {
     let world = World::new();
     let (engine, _) = world.with_image();
-    let id = engine.container_create(named("cc", &["v:/v"])).unwrap();
+    let id = engine.container_create(named("cc", &["v:/v"])).unwrap().id;
     start(&engine, &id);
     drop(engine);
     world.host.disconnect();
@@ -252,14 +252,14 @@ fn after_a_reboot_nothing_runs() {
 #[test]
 fn containers_with_a_policy_are_started_with_the_daemon() {
     use kleene_engine::NewContainer;
-    use kleene_store::RestartPolicy;
+    use kleene_types::RestartPolicy;
     let world = World::new();
     let (engine, _) = world.with_image();
     let wanted = NewContainer {
         restart_policy: RestartPolicy::OnStartup,
         ..named("wanted", &[])
     };
-    let id = engine.container_create(wanted).unwrap();
+    let id = engine.container_create(wanted).unwrap().id;
     engine.container_create(container(&[])).unwrap();
     drop(engine);
     let engine = world.engine();

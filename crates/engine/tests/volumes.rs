@@ -73,7 +73,8 @@ fn a_new_volume_is_populated_whole() {
     let (engine, _) = world.with_image();
     let id = engine
         .container_create(container(&[&format!("web:{WWW}")]))
-        .unwrap();
+        .unwrap()
+        .id;
     assert_eq!(
         world.in_volume("web"),
         [".hidden", "50x.html", "index.html"]
@@ -132,7 +133,7 @@ fn simultaneous_containers_populate_once() {
     let spec = format!("web:{WWW}");
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| engine.container_create(container(&[&spec])).unwrap());
+            scope.spawn(|| engine.container_create(container(&[&spec])).unwrap().id);
         }
     });
     let copies = world
@@ -171,10 +172,12 @@ fn a_volume_in_use_is_neither_removed_nor_pruned() {
     engine.volume_create(vol("unused")).unwrap();
     let stopped = engine
         .container_create(named("stopped", &["data:/data"]))
-        .unwrap();
+        .unwrap()
+        .id;
     let running = engine
         .container_create(named("running", &["data:/data:ro"]))
-        .unwrap();
+        .unwrap()
+        .id;
     start(&engine, &running);
     let message = engine.volume_remove("data").unwrap_err().to_string();
     assert!(
@@ -184,7 +187,7 @@ fn a_volume_in_use_is_neither_removed_nor_pruned() {
     assert_eq!(engine.volume_prune().unwrap(), [vol("unused")]);
     assert!(engine.volume_inspect("data").is_ok());
     engine
-        .container_stop("running", std::time::Duration::from_secs(5))
+        .container_stop("running", Some(std::time::Duration::from_secs(5)))
         .unwrap();
     engine.container_remove("running").unwrap();
     assert!(engine.volume_remove("data").is_err());
@@ -210,7 +213,8 @@ fn a_mount_does_not_alter_what_it_hides() {
     let (engine, _) = world.with_image();
     let id = engine
         .container_create(container(&[&format!("web:{WWW}")]))
-        .unwrap();
+        .unwrap()
+        .id;
     start(&engine, &id);
     let own = format!("/memory/container/{id}{WWW}/index.html");
     assert_eq!(world.read(&own).as_deref(), Some("welcome"));

@@ -15,19 +15,23 @@ mod mounts;
 mod process;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{
-    CopyUp, Host, HostError, Place, Probe, SourceKind, StartFailure, StartRequest, Started,
+    CopyUp, Hooks, Host, HostError, Place, Probe, SourceKind, StartFailure, StartRequest, Started,
 };
+use kleene_doors::observe::{ProcessInfo, Stats};
 use kleene_doors::storage::Root;
 use kleene_tree::PopulateOutcome;
 use kleene_tree::memory::MemFs;
-use kleene_types::{ContainerId, ContainerPath, ExecId};
+use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, Ulimit};
 
 use process::Process;
 pub use process::{Program, Seen, Stage};
@@ -390,6 +394,12 @@ fn program_of(state: &State, request: &StartRequest) -> Result<Program, StartFai
     }
 }
 
+fn not_yet<T>() -> Result<T, HostError> {
+    Err(HostError::Unsupported(
+        "this is not available yet".to_owned(),
+    ))
+}
+
 fn failed(
     action: String,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -410,6 +420,92 @@ impl Host for FakeHost {
             ))),
             None => Ok(()),
         }
+    }
+
+    fn hooks(&self, _params: &[String]) -> Result<Hooks, HostError> {
+        Ok(Hooks::default())
+    }
+
+    fn run_host_command(
+        &self,
+        _container: &ContainerId,
+        _argv: &[String],
+        _limit: Span,
+    ) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn check_limits(
+        &self,
+        _limits: &Limits,
+        _shm_size: Option<ByteSize>,
+        _ulimits: &[Ulimit],
+    ) -> Result<Vec<String>, HostError> {
+        Ok(Vec::new())
+    }
+
+    fn update_limits(
+        &self,
+        _container: &ContainerId,
+        _init: &ExecId,
+        _limits: &Limits,
+    ) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn pause(&self, _container: &ContainerId, _init: &ExecId) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn unpause(&self, _container: &ContainerId, _init: &ExecId) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn stats(&self, _container: &ContainerId, _init: &ExecId) -> Result<Stats, HostError> {
+        not_yet()
+    }
+
+    fn processes(
+        &self,
+        _container: &ContainerId,
+        _init: &ExecId,
+    ) -> Result<Vec<ProcessInfo>, HostError> {
+        not_yet()
+    }
+
+    fn log(&self, _exec: &ExecId) -> Result<Vec<File>, HostError> {
+        not_yet()
+    }
+
+    fn follow(&self, _exec: &ExecId) -> Result<UnixStream, HostError> {
+        not_yet()
+    }
+
+    fn stat_path(&self, _of: &FilesOf, _path: &Path) -> Result<Option<PathStat>, HostError> {
+        not_yet()
+    }
+
+    fn read_archive(
+        &self,
+        _of: &FilesOf,
+        _path: &Path,
+        _to: &mut dyn Write,
+    ) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn write_archive(
+        &self,
+        _of: &FilesOf,
+        _directory: &Path,
+        _from: &mut dyn Read,
+        _options: UnpackOptions,
+    ) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn instances(&self) -> Result<Vec<ExecId>, HostError> {
+        Ok(Vec::new())
     }
 
     fn inspect_source(&self, path: &Path) -> Result<SourceKind, HostError> {
@@ -473,7 +569,11 @@ impl Host for FakeHost {
             Stage::Running => {
                 process.add_watch(to);
                 let pid = process.seen.pid;
-                Probe::Running { pid, watch }
+                Probe::Running {
+                    pid,
+                    watch,
+                    paused: false,
+                }
             }
             Stage::Exited(status) => Probe::Exited(status.clone()),
             Stage::Lost => Probe::Lost,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kleene_doors::frames::Frame;
 use kleene_doors::host::ExitStatus;
-use kleene_engine::{Engine, EngineError, Supervisor};
+use kleene_engine::{Engine, EngineError, Later, Supervisor};
 use kleene_types::ExecId;
 use tokio::runtime::Handle;
 use tracing::{debug, error, warn};
@@ -24,6 +24,8 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 pub struct Watcher {
     runtime: Handle,
     engine: OnceLock<Weak<Engine>>,
+    /// Counts up when there are new events.
+    events: tokio::sync::watch::Sender<u64>,
 }
 
 impl Watcher {
@@ -32,6 +34,7 @@ impl Watcher {
         Self {
             runtime,
             engine: OnceLock::new(),
+            events: tokio::sync::watch::Sender::new(0),
         }
     }
 
@@ -52,6 +55,26 @@ impl Supervisor for Watcher {
             debug!(%exec, ?status, "a process has ended");
             report(&engine, &exec, status).await;
         });
+    }
+
+    fn call_later(&self, delay: Duration, call: Later) {
+        let Some(engine) = self.engine.get().cloned() else {
+            return;
+        };
+        self.runtime.spawn(async move {
+            tokio::time::sleep(delay).await;
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
+            let what = format!("{call:?}");
+            if let Err(problem) = app::run(&engine, move |engine| engine.due(call)).await {
+                warn!(%problem, "{what}");
+            }
+        });
+    }
+
+    fn happened(&self) {
+        self.events.send_modify(|count| *count += 1);
     }
 }
 

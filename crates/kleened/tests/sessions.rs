@@ -421,6 +421,7 @@ async fn slow_readers_slow_the_process_down() {
         end.write_all(&frame[written % frame.len()..]).unwrap();
         let status = ExitStatus {
             code: 0,
+            out_of_memory: false,
             finished: Timestamp::now(),
         };
         Frame::Exited(status).write(&mut end).unwrap();

@@ -217,6 +217,8 @@ mod tests {
             argv: vec!["sh".into(), "-c".into(), "true".into()],
             env: vec!["A=b".parse().unwrap()],
             user: "www".into(),
+            cwd: None,
+            ulimits: Vec::new(),
             tty,
             window: tty.then_some(WindowSize {
                 rows: 7,

@@ -102,7 +102,7 @@ pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
         .or_fail(|| format!("reading the system call filter {}", seccomp.display()))?;
     let (place, groups) = match (request.place, join) {
         (Place::New(container), _) => {
-            let container = new_container(container, &nursery)?;
+            let container = new_container(*container, &nursery)?;
             (Inside::New(container), Groups::create(&cgroups)?)
         }
         (Place::Running { .. }, Some(init)) => {

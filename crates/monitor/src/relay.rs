@@ -322,6 +322,7 @@ impl Relay {
         Ok(status.map(|status| ExitStatus {
             code: code(&status),
             finished: Timestamp::now(),
+            out_of_memory: false,
         }))
     }
 

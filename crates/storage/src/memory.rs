@@ -155,6 +155,7 @@ impl Storage for MemoryStorage {
             root: ROOT.to_owned(),
             metadata: Path::new(ROOT).join("metadata"),
             database: Path::new(ROOT).join(crate::DATABASE),
+            quotas: false,
         }
     }
 
@@ -263,6 +264,25 @@ impl Storage for MemoryStorage {
             return Err(StorageError::NotFound(self.name(dataset)));
         }
         Ok(self.measure(&self.mountpoint(dataset)))
+    }
+
+    fn changes(
+        &self,
+        _container: &kleene_types::ContainerId,
+    ) -> Result<Vec<kleene_doors::storage::Change>, StorageError> {
+        Err(StorageError::Unsupported(
+            "this is not available yet".to_owned(),
+        ))
+    }
+
+    fn set_quota(
+        &self,
+        _container: &kleene_types::ContainerId,
+        _quota: Option<kleene_types::ByteSize>,
+    ) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported(
+            "this is not available yet".to_owned(),
+        ))
     }
 }
 

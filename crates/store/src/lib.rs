@@ -13,8 +13,6 @@ mod transaction;
 
 pub use error::StoreError;
 pub use journal::{JournalEntry, OperationId, Step};
-pub use records::{
-    ContainerRecord, ExecRecord, ImageRecord, LastRun, NetworkDriver, RestartPolicy, VolumeRecord,
-};
+pub use records::{ContainerRecord, ExecRecord, ImageRecord, LastRun, NetworkDriver, VolumeRecord};
 pub use store::Store;
 pub use transaction::Transaction;

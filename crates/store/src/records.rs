@@ -1,8 +1,9 @@
 //! The records.
 
 use kleene_types::{
-    ContainerId, ContainerName, EnvVar, ExecId, ImageId, ImageName, ImageTag, MountSpec,
-    SnapshotName, Timestamp, VolumeName,
+    ContainerId, ContainerName, ContainerPath, EnvVar, ExecId, HealthCheck, ImageId, ImageName,
+    ImageTag, Init, MountSpec, Resources, RestartPolicy, Signal, SnapshotName, Span, Timestamp,
+    VolumeName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,27 +52,6 @@ impl NetworkDriver {
     }
 }
 
-/// When a container is started without being asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartPolicy {
-    /// Never.
-    #[default]
-    No,
-    /// Whenever the daemon starts.
-    OnStartup,
-}
-
-impl RestartPolicy {
-    /// The contract's word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::OnStartup => "on-startup",
-        }
-    }
-}
-
 /// The last time that a container was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastRun {
@@ -81,6 +61,9 @@ pub struct LastRun {
     pub started: Timestamp,
     /// When it stopped, and with which exit code; `None` while it runs.
     pub ended: Option<(Timestamp, i32)>,
+    /// Whether one of its processes was killed because its memory limit was reached.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 /// A container.
@@ -114,6 +97,30 @@ pub struct ContainerRecord {
     pub mounts: Vec<MountSpec>,
     /// Its last run.
     pub last_run: Option<LastRun>,
+    /// What it may use.
+    #[serde(default)]
+    pub resources: Resources,
+    /// Whose end is its end.
+    #[serde(default)]
+    pub init: Init,
+    /// How its health is checked.
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+    /// What asks its first process to end; `None`: SIGTERM.
+    #[serde(default)]
+    pub stop_signal: Option<Signal>,
+    /// Time between that and SIGKILL; `None`: ten seconds.
+    #[serde(default)]
+    pub stop_timeout: Option<Span>,
+    /// Working directory of its commands; `None`: `/`.
+    #[serde(default)]
+    pub working_dir: Option<ContainerPath>,
+    /// Whether somebody stopped it, so that its restart policy doesn't count until it is started.
+    #[serde(default)]
+    pub stopped_by_user: bool,
+    /// How often in a row it was restarted by its policy.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// A volume.
@@ -148,6 +155,12 @@ pub struct ExecRecord {
     pub started: Option<(Timestamp, u32)>,
     /// When its process ended, and the exit code.
     pub ended: Option<(Timestamp, i32)>,
+    /// Whether it is the first one of a run of its container.
+    #[serde(default)]
+    pub first: bool,
+    /// Working directory; `None`: the container's.
+    #[serde(default)]
+    pub working_dir: Option<ContainerPath>,
 }
 
 impl ExecRecord {

@@ -6,16 +6,30 @@
 mod env;
 mod id;
 mod image_ref;
+mod init;
+mod limits;
 mod mount;
 mod name;
 mod path;
+mod restart;
+mod signal;
+mod size;
+mod span;
 mod text;
 mod time;
 
 pub use env::{EnvError, EnvVar, merge_env};
 pub use id::{ContainerId, ExecId, IdError, IdPrefix, ImageId, NetworkId};
 pub use image_ref::{ImageName, ImageRef, ImageRefError, ImageTag, SnapshotName};
+pub use init::{Init, InitError};
+pub use limits::{
+    CpuSet, Cpus, HealthCheck, IoWeight, LimitError, Limits, Resource, Resources, SwapLimit, Ulimit,
+};
 pub use mount::{MountKind, MountSpec, MountSpecError};
 pub use name::{ContainerName, NameError, VolumeName};
 pub use path::{ContainerPath, HostPath, PathError};
+pub use restart::{RestartPolicy, RestartPolicyError};
+pub use signal::{Signal, SignalError};
+pub use size::{ByteSize, SizeError};
+pub use span::{Span, SpanError};
 pub use time::Timestamp;

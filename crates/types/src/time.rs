@@ -17,6 +17,19 @@ impl Timestamp {
         Self(jiff::Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now))
     }
 
+    /// The time this many microseconds after 1970-01-01T00:00:00Z; `None` beyond the year 9999.
+    pub fn from_microseconds(microseconds: u64) -> Option<Self> {
+        let microseconds = i64::try_from(microseconds).ok()?;
+        jiff::Timestamp::from_microsecond(microseconds)
+            .ok()
+            .map(Self)
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z; 0 before that.
+    pub fn microseconds(self) -> u64 {
+        u64::try_from(self.0.as_microsecond()).unwrap_or(0)
+    }
+
     /// Whole seconds from `self` to `later`; 0 when `later` is earlier.
     pub fn seconds_until(self, later: Self) -> u64 {
         u64::try_from(later.0.as_second() - self.0.as_second()).unwrap_or(0)

@@ -12,7 +12,7 @@ use kleene_types::{
 
 use super::name_taken;
 use crate::locks::{Key, Mode};
-use crate::{Engine, EngineError, NewContainer, names};
+use crate::{Done, Engine, EngineError, NewContainer, names};
 
 /// Most bytes of a command with its environment: a quarter of the stack's usual limit of 8 MiB, less
 /// what the loader needs, is what Linux allows (execve(2)).
@@ -28,7 +28,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::ImageNotFound`]; [`EngineError::Invalid`] for mounts that can't be made;
     /// [`EngineError::Conflict`] for a name that is taken. Then nothing was created.
-    pub fn container_create(&self, new: NewContainer) -> Result<ContainerId, EngineError> {
+    pub fn container_create(&self, new: NewContainer) -> Result<Done, EngineError> {
         let image = self.find_image(&new.image)?;
         let snapshot = image_snapshot(&image, &new)?;
         self.validate(&new)?;
@@ -55,7 +55,10 @@ impl Engine {
             let created = self.provide_volumes(&record)?;
             self.record_container(operation, &record, &created)
         })?;
-        Ok(record.id)
+        Ok(Done {
+            id: record.id,
+            warnings: Vec::new(),
+        })
     }
 
     /// Checks everything that can be checked without creating anything.
@@ -132,6 +135,14 @@ impl Engine {
             created: Timestamp::now(),
             mounts,
             last_run: None,
+            resources: new.resources,
+            init: new.init.unwrap_or_default(),
+            health_check: new.health_check,
+            stop_signal: new.stop_signal,
+            stop_timeout: new.stop_timeout,
+            working_dir: new.working_dir,
+            stopped_by_user: false,
+            restarts: 0,
         })
     }
 

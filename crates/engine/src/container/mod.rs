@@ -11,26 +11,31 @@ use kleene_store::{ContainerRecord, StoreError};
 use kleene_types::{ContainerId, ContainerName};
 
 use crate::locks::Key;
-use crate::{ContainerChanges, ContainerView, Engine, EngineError};
+use crate::{
+    ContainerChanges, ContainerState, ContainerView, Done, Engine, EngineError, ListOptions,
+};
 
 impl Engine {
-    /// Containers, newest first; only those that run unless `all`.
+    /// Containers, newest first; only those that run unless all are asked for.
     ///
     /// # Errors
     /// When the records can't be read.
-    pub fn container_list(&self, all: bool) -> Result<Vec<ContainerView>, EngineError> {
+    pub fn container_list(&self, options: ListOptions) -> Result<Vec<ContainerView>, EngineError> {
         let running = self.running.all();
         let images = self.store.images()?;
         let mut views = Vec::new();
         for record in self.store.containers()? {
             let pid = running.get(&record.id).map(|init| init.pid);
-            if pid.is_none() && !all {
+            if pid.is_none() && !options.all {
                 continue;
             }
             let image = images.iter().find(|image| image.id == record.image);
             views.push(ContainerView {
                 image: image.and_then(|image| image.reference.clone()),
                 dataset: self.storage.name(&Dataset::Container(record.id.clone())),
+                state: state(&record, pid),
+                health: None,
+                size: None,
                 record,
                 pid,
             });
@@ -45,10 +50,14 @@ impl Engine {
     pub fn container_inspect(&self, reference: &str) -> Result<ContainerView, EngineError> {
         let record = self.find_container(reference)?;
         let image = self.store.image(&record.image)?;
+        let pid = self.running.get(&record.id).map(|init| init.pid);
         Ok(ContainerView {
             image: image.and_then(|image| image.reference),
             dataset: self.storage.name(&Dataset::Container(record.id.clone())),
-            pid: self.running.get(&record.id).map(|init| init.pid),
+            state: state(&record, pid),
+            health: None,
+            size: None,
+            pid,
             record,
         })
     }
@@ -61,7 +70,7 @@ impl Engine {
         &self,
         reference: &str,
         changes: ContainerChanges,
-    ) -> Result<ContainerId, EngineError> {
+    ) -> Result<Done, EngineError> {
         let id = self.find_container(reference)?.id;
         if let Some(name) = &changes.name {
             refuse_id_as_name(name)?;
@@ -82,7 +91,10 @@ impl Engine {
         self.store
             .write(|transaction| transaction.put_container(&container))
             .map_err(|error| name_taken(error, &container.name))?;
-        Ok(id)
+        Ok(Done {
+            id,
+            warnings: Vec::new(),
+        })
     }
 
     /// The record of a container that was found before its lock was taken.
@@ -95,6 +107,14 @@ impl Engine {
     }
 }
 
+fn state(record: &ContainerRecord, pid: Option<u32>) -> ContainerState {
+    match (pid, &record.last_run) {
+        (Some(_), _) => ContainerState::Running,
+        (None, None) => ContainerState::Created,
+        (None, Some(_)) => ContainerState::Exited,
+    }
+}
+
 fn apply(container: &mut ContainerRecord, changes: ContainerChanges) {
     let ContainerChanges {
         name,
@@ -104,6 +124,7 @@ fn apply(container: &mut ContainerRecord, changes: ContainerChanges) {
         jail_params,
         restart_policy,
         persist,
+        ..
     } = changes;
     container.name = name.unwrap_or_else(|| container.name.clone());
     container.cmd = cmd.unwrap_or_else(|| std::mem::take(&mut container.cmd));

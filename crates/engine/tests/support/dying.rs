@@ -1,16 +1,22 @@
 //! Doors through which the daemon dies: the n-th step panics, as a kill at that point would end the
 //! engine, without any of its own clean-up.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-use kleene_doors::host::{CopyUp, Host, HostError, Probe, SourceKind, StartRequest, Started};
-use kleene_doors::storage::{
-    AdoptMode, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
+use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
+use kleene_doors::host::{
+    CopyUp, Hooks, Host, HostError, Probe, SourceKind, StartRequest, Started,
 };
-use kleene_types::{ContainerId, ContainerPath, ExecId};
+use kleene_doors::observe::{ProcessInfo, Stats};
+use kleene_doors::storage::{
+    AdoptMode, Change, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
+};
+use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, Ulimit};
 
 /// Steps left until death; shared by both doors.
 #[derive(Clone)]
@@ -74,6 +80,16 @@ impl Storage for DyingStorage {
     fn usage(&self, dataset: &Dataset) -> Result<u64, StorageError> {
         self.0.usage(dataset)
     }
+    fn changes(&self, container: &ContainerId) -> Result<Vec<Change>, StorageError> {
+        self.0.changes(container)
+    }
+    fn set_quota(
+        &self,
+        container: &ContainerId,
+        quota: Option<ByteSize>,
+    ) -> Result<(), StorageError> {
+        self.1.around(|| self.0.set_quota(container, quota))
+    }
 }
 
 pub struct DyingHost(pub Arc<dyn Host>, pub Countdown);
@@ -81,6 +97,75 @@ pub struct DyingHost(pub Arc<dyn Host>, pub Countdown);
 impl Host for DyingHost {
     fn check_jail_params(&self, params: &[String]) -> Result<(), HostError> {
         self.0.check_jail_params(params)
+    }
+    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
+        self.0.hooks(params)
+    }
+    fn run_host_command(
+        &self,
+        container: &ContainerId,
+        argv: &[String],
+        limit: Span,
+    ) -> Result<(), HostError> {
+        self.1
+            .around(|| self.0.run_host_command(container, argv, limit))
+    }
+    fn check_limits(
+        &self,
+        limits: &Limits,
+        shm_size: Option<ByteSize>,
+        ulimits: &[Ulimit],
+    ) -> Result<Vec<String>, HostError> {
+        self.0.check_limits(limits, shm_size, ulimits)
+    }
+    fn update_limits(
+        &self,
+        container: &ContainerId,
+        init: &ExecId,
+        limits: &Limits,
+    ) -> Result<(), HostError> {
+        self.1
+            .around(|| self.0.update_limits(container, init, limits))
+    }
+    fn pause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
+        self.1.around(|| self.0.pause(container, init))
+    }
+    fn unpause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
+        self.1.around(|| self.0.unpause(container, init))
+    }
+    fn stats(&self, container: &ContainerId, init: &ExecId) -> Result<Stats, HostError> {
+        self.0.stats(container, init)
+    }
+    fn processes(
+        &self,
+        container: &ContainerId,
+        init: &ExecId,
+    ) -> Result<Vec<ProcessInfo>, HostError> {
+        self.0.processes(container, init)
+    }
+    fn log(&self, exec: &ExecId) -> Result<Vec<File>, HostError> {
+        self.0.log(exec)
+    }
+    fn follow(&self, exec: &ExecId) -> Result<UnixStream, HostError> {
+        self.0.follow(exec)
+    }
+    fn stat_path(&self, of: &FilesOf, path: &Path) -> Result<Option<PathStat>, HostError> {
+        self.0.stat_path(of, path)
+    }
+    fn read_archive(&self, of: &FilesOf, path: &Path, to: &mut dyn Write) -> Result<(), HostError> {
+        self.0.read_archive(of, path, to)
+    }
+    fn write_archive(
+        &self,
+        of: &FilesOf,
+        directory: &Path,
+        from: &mut dyn Read,
+        options: UnpackOptions,
+    ) -> Result<(), HostError> {
+        self.0.write_archive(of, directory, from, options)
+    }
+    fn instances(&self) -> Result<Vec<ExecId>, HostError> {
+        self.0.instances()
     }
     fn inspect_source(&self, path: &Path) -> Result<SourceKind, HostError> {
         self.0.inspect_source(path)

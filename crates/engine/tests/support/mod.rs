@@ -15,14 +15,14 @@ use kleene_doors::host::{Host, Stdin};
 use kleene_doors::storage::{Dataset, Storage};
 use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source, Userland, UserlandError};
 use kleene_engine::{
-    ContainerView, Doors, Engine, EngineError, ExecStart, ImageSource, NewContainer, NewExec,
-    NewImage, Supervisor,
+    ContainerView, Doors, Engine, EngineError, ExecStart, ImageSource, Later, ListOptions,
+    NewContainer, NewExec, NewImage, Supervisor,
 };
 use kleene_host::fake::{FakeHost, Program};
 use kleene_storage::memory::MemoryStorage;
-use kleene_store::{NetworkDriver, RestartPolicy, Store};
+use kleene_store::{NetworkDriver, Store};
 use kleene_tree::memory::MemFs;
-use kleene_types::{ContainerId, ExecId, ImageId, MountSpec, VolumeName};
+use kleene_types::{ContainerId, ExecId, ImageId, MountSpec, Resources, RestartPolicy, VolumeName};
 
 /// Writes a few files in the place of a download.
 pub struct FakeUserland(pub MemFs);
@@ -87,6 +87,10 @@ impl Supervisor for Threads {
             }
         });
     }
+
+    fn call_later(&self, _delay: std::time::Duration, _call: Later) {}
+
+    fn happened(&self) {}
 }
 
 /// One machine; engines come and go on it.
@@ -215,6 +219,12 @@ pub fn container(mounts: &[&str]) -> NewContainer {
         restart_policy: RestartPolicy::No,
         persist: false,
         auto_remove: false,
+        resources: Resources::default(),
+        init: None,
+        health_check: None,
+        stop_signal: None,
+        stop_timeout: None,
+        working_dir: None,
     }
 }
 
@@ -232,9 +242,16 @@ pub fn exec(engine: &Engine, container: &ContainerId, cmd: &[&str]) -> ExecId {
         env: Vec::new(),
         user: String::new(),
         tty: false,
+        working_dir: None,
     };
     engine.exec_create(new).unwrap()
 }
+
+/// All containers, without their sizes.
+pub const ALL: ListOptions = ListOptions {
+    all: true,
+    size: false,
+};
 
 pub const DETACHED: ExecStart = ExecStart {
     attach: false,

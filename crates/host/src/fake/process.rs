@@ -119,6 +119,7 @@ impl Process {
         let status = ExitStatus {
             code,
             finished: Timestamp::now(),
+            out_of_memory: false,
         };
         let frame = Frame::Exited(status.clone());
         self.tell_clients(&frame);

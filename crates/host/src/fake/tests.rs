@@ -37,20 +37,26 @@ fn request(program: &str, place: Option<ExecId>) -> StartRequest {
             read_only: false,
         }],
         network: Network::Host,
-        jail_params: Vec::new(),
+        limits: Default::default(),
+        shm_size: None,
+        init: Default::default(),
     };
     StartRequest {
         exec: ExecId::random(),
         container: "cccccccccccc".parse().unwrap(),
-        place: place.map_or(Place::New(setup), |init| Place::Running { init }),
+        place: place.map_or(Place::New(Box::new(setup)), |init| Place::Running { init }),
         process: Wanted {
             argv: vec![program.to_owned()],
             env: Vec::new(),
             user: String::new(),
+            cwd: None,
+            ulimits: Vec::new(),
             tty: false,
             window: None,
             stdin: Stdin::Stream,
         },
+        jail_params: Vec::new(),
+        log_limit: kleene_doors::log::DEFAULT_LIMIT,
         attach: true,
     }
 }
@@ -152,7 +158,7 @@ fn a_daemons_end_leaves_processes_and_a_reboot_does_not() {
     let mut started = host.start(&request).unwrap();
     host.disconnect();
     assert_eq!(frames(&mut started.watch), []);
-    let Probe::Running { pid, mut watch } = host.probe(&request.exec).unwrap() else {
+    let Probe::Running { pid, mut watch, .. } = host.probe(&request.exec).unwrap() else {
         panic!("gone");
     };
     assert_eq!(pid, started.pid);

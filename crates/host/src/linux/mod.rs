@@ -5,22 +5,25 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{
-    CopyUp, Host, HostError, Place, Probe, SourceKind, StartRequest, Started,
+    CopyUp, Hooks, Host, HostError, Place, Probe, SourceKind, StartRequest, Started,
 };
+use kleene_doors::observe::{ProcessInfo, Stats};
 use kleene_doors::storage::Root;
 use kleene_monitor::nursery::empty_mount_namespace;
 use kleene_monitor::proto::{InitProcess, StartMessage};
 use kleene_monitor::sealed::seal_program;
 use kleene_monitor::status::gone;
 use kleene_monitor::sys::pidfd_send_signal;
-use kleene_types::{ContainerId, ContainerPath, ExecId};
+use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, Ulimit};
 use rustix::process::Signal;
 
 mod cgroup;
@@ -205,7 +208,11 @@ impl LinuxHost {
             .and_then(|()| Frame::read(&mut watch));
         watch.set_read_timeout(None)?;
         Ok(match answer {
-            Ok(Some(Frame::Started(pid))) => Some(Probe::Running { pid, watch }),
+            Ok(Some(Frame::Started(pid))) => Some(Probe::Running {
+                pid,
+                watch,
+                paused: false,
+            }),
             Ok(Some(Frame::Exited(status))) => Some(Probe::Exited(status)),
             // It is there, but stopped or starved: nothing is known about its process.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
@@ -238,6 +245,92 @@ impl Host for LinuxHost {
                 "jail parameter '{param}' isn't supported on Linux: leave it out"
             ))),
         }
+    }
+
+    fn hooks(&self, _params: &[String]) -> Result<Hooks, HostError> {
+        Ok(Hooks::default())
+    }
+
+    fn run_host_command(
+        &self,
+        _container: &ContainerId,
+        _argv: &[String],
+        _limit: Span,
+    ) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn check_limits(
+        &self,
+        _limits: &Limits,
+        _shm_size: Option<ByteSize>,
+        _ulimits: &[Ulimit],
+    ) -> Result<Vec<String>, HostError> {
+        Ok(Vec::new())
+    }
+
+    fn update_limits(
+        &self,
+        _container: &ContainerId,
+        _init: &ExecId,
+        _limits: &Limits,
+    ) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn pause(&self, _container: &ContainerId, _init: &ExecId) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn unpause(&self, _container: &ContainerId, _init: &ExecId) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn stats(&self, _container: &ContainerId, _init: &ExecId) -> Result<Stats, HostError> {
+        not_yet()
+    }
+
+    fn processes(
+        &self,
+        _container: &ContainerId,
+        _init: &ExecId,
+    ) -> Result<Vec<ProcessInfo>, HostError> {
+        not_yet()
+    }
+
+    fn log(&self, _exec: &ExecId) -> Result<Vec<File>, HostError> {
+        not_yet()
+    }
+
+    fn follow(&self, _exec: &ExecId) -> Result<UnixStream, HostError> {
+        not_yet()
+    }
+
+    fn stat_path(&self, _of: &FilesOf, _path: &Path) -> Result<Option<PathStat>, HostError> {
+        not_yet()
+    }
+
+    fn read_archive(
+        &self,
+        _of: &FilesOf,
+        _path: &Path,
+        _to: &mut dyn Write,
+    ) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn write_archive(
+        &self,
+        _of: &FilesOf,
+        _directory: &Path,
+        _from: &mut dyn Read,
+        _options: UnpackOptions,
+    ) -> Result<(), HostError> {
+        not_yet()
+    }
+
+    fn instances(&self) -> Result<Vec<ExecId>, HostError> {
+        Ok(Vec::new())
     }
 
     fn inspect_source(&self, path: &Path) -> Result<SourceKind, HostError> {
@@ -350,6 +443,12 @@ impl Host for LinuxHost {
             .map_err(failed(format!("cleaning up after container {container}")))?;
         outside
     }
+}
+
+fn not_yet<T>() -> Result<T, HostError> {
+    Err(HostError::Unsupported(
+        "this is not available yet".to_owned(),
+    ))
 }
 
 fn failed(action: impl Display) -> impl FnOnce(io::Error) -> HostError {

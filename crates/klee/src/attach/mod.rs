@@ -30,6 +30,7 @@ pub fn own_process(container: &str, tty: bool) -> ExecConfig {
         env: Vec::new(),
         user: String::new(),
         tty,
+        working_dir: None,
     }
 }
 

@@ -1,12 +1,12 @@
 //! `/containers`: verify, convert, forward.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kleene_api::{ContainerConfig, ContainerInspect, ContainerSummary, ErrorResponse, IdResponse};
+use kleene_engine::{Done, ListOptions};
 use serde_json::{Map, Value};
 
 use super::convert;
@@ -14,22 +14,26 @@ use super::error::{self, ApiError};
 use super::extract::{JsonBody, Name, Params, parse_object};
 use crate::app::App;
 
-/// Time that a container gets between SIGTERM and SIGKILL.
-const STOP_GRACE: Duration = Duration::from_secs(10);
-
 /// List containers, the newest first.
 #[utoipa::path(
     get, path = "/containers/list", tag = "containers",
-    params(("all" = Option<bool>, Query, description = "Also those that don't run")),
+    params(
+        ("all" = Option<bool>, Query, description = "Also those that don't run"),
+        ("size" = Option<bool>, Query, description = "Also what their files occupy"),
+    ),
     responses((status = 200, body = Vec<ContainerSummary>))
 )]
 pub async fn container_list(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
-    let [all] = params.flags(["all"])?;
+    let [all, size] = params.flags(["all", "size"])?;
+    let options = ListOptions {
+        all: all.unwrap_or_default(),
+        size: size.unwrap_or_default(),
+    };
     let list = app.run(move |engine| {
-        let views = engine.container_list(all.unwrap_or_default())?;
+        let views = engine.container_list(options)?;
         Ok(views.iter().map(convert::container_summary).collect())
     });
     Ok(Json(list.await?))
@@ -54,8 +58,8 @@ pub async fn container_create(
     params.none()?;
     let new = convert::new_container(config).map_err(error::on_container_create)?;
     let id = app.run(move |engine| engine.container_create(new)).await;
-    let id = id.map_err(error::on_container_create)?;
-    Ok((StatusCode::CREATED, named(id)))
+    let done = id.map_err(error::on_container_create)?;
+    Ok((StatusCode::CREATED, with_warnings(done)))
 }
 
 /// Change a container. Fields that are `null` or absent stay as they are.
@@ -85,7 +89,7 @@ pub async fn container_update(
         let changes = convert::container_changes(config, &present)?;
         engine.container_update(present.id.as_str(), changes)
     });
-    Ok((StatusCode::CREATED, named(id.await?)))
+    Ok((StatusCode::CREATED, with_warnings(id.await?)))
 }
 
 /// Stop a container: SIGTERM, and SIGKILL ten seconds later.
@@ -103,7 +107,7 @@ pub async fn container_stop(
     params: Params,
 ) -> Result<Json<IdResponse>, ApiError> {
     params.none()?;
-    let id = app.run(move |engine| engine.container_stop(&reference, STOP_GRACE));
+    let id = app.run(move |engine| engine.container_stop(&reference, None));
     Ok(named(id.await?))
 }
 
@@ -163,5 +167,16 @@ pub async fn container_prune(
 
 /// The answer that names an object.
 pub(super) fn named(id: impl ToString) -> Json<IdResponse> {
-    Json(IdResponse { id: id.to_string() })
+    Json(IdResponse {
+        id: id.to_string(),
+        warnings: Vec::new(),
+    })
+}
+
+/// The answer that names a container that was created or changed.
+fn with_warnings(done: Done) -> Json<IdResponse> {
+    Json(IdResponse {
+        id: done.id.to_string(),
+        warnings: done.warnings,
+    })
 }

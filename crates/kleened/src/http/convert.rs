@@ -10,12 +10,15 @@ use kleene_engine::{
     ContainerChanges, ContainerView, EngineError, ExecStart, ImageSource, ImageView, NewContainer,
     NewExec, NewImage, VolumeView,
 };
-use kleene_store::{ContainerRecord, ExecRecord, NetworkDriver, RestartPolicy};
+use kleene_store::{ContainerRecord, ExecRecord, NetworkDriver};
 use kleene_types::{
-    ContainerId, ContainerName, EnvVar, ImageName, ImageRef, ImageTag, MountSpec, Timestamp,
+    ContainerId, ContainerName, ContainerPath, EnvVar, HealthCheck, ImageName, ImageRef, ImageTag,
+    Init, MountSpec, RestartPolicy, Signal, Span, Timestamp,
 };
 
 use crate::config::did_you_mean;
+
+mod settings;
 
 /// Ways to make a base image.
 const METHODS: [&str; 5] = ["fetch", "fetch-auto", "host", "zfs-clone", "zfs-copy"];
@@ -29,12 +32,26 @@ fn invalid(error: impl Display) -> EngineError {
 /// # Errors
 /// [`EngineError::Invalid`] naming what is wrong.
 pub fn new_container(config: api::ContainerConfig) -> Result<NewContainer, EngineError> {
+    let resources = settings::resources(&config)?;
+    let Settings {
+        init,
+        health_check,
+        stop_signal,
+        stop_timeout,
+        working_dir,
+    } = Settings::of(&config)?;
     let image = config
         .image
         .filter(|image| !image.is_empty())
         .ok_or_else(|| invalid("no image is given: name one in the field 'image'"))?;
     let mounts = config.mounts.unwrap_or_default();
     Ok(NewContainer {
+        resources,
+        init,
+        health_check: health_check.flatten(),
+        stop_signal,
+        stop_timeout,
+        working_dir: working_dir.flatten(),
         name: config.name.map(|name| container_name(&name)).transpose()?,
         image: image.parse().map_err(invalid)?,
         cmd: config.cmd.unwrap_or_default(),
@@ -48,7 +65,7 @@ pub fn new_container(config: api::ContainerConfig) -> Result<NewContainer, Engin
         },
         published_ports: config.public_ports.unwrap_or_default().len(),
         restart_policy: match config.restart_policy {
-            Some(policy) => restart_policy(&policy)?,
+            Some(policy) => policy.parse().map_err(invalid)?,
             None => RestartPolicy::No,
         },
         persist: config.persist.unwrap_or_default(),
@@ -70,6 +87,19 @@ pub fn container_changes(
             "the {what} of a container can't be changed: create a new container"
         ))
     };
+    let limits = settings::limit_changes(&config)?;
+    let size = |field, text: &Option<String>| settings::size(field, text.as_deref());
+    let shm_size = size("shm_size", &config.shm_size)?;
+    let storage_quota = size("storage_quota", &config.storage_quota)?;
+    let log_limit = size("log_limit", &config.log_limit)?;
+    let ulimits = settings::ulimits(&config)?;
+    let Settings {
+        init,
+        health_check,
+        stop_signal,
+        stop_timeout,
+        working_dir,
+    } = Settings::of(&config)?;
     // The original client sends empty lists for what its user didn't mention.
     let mounts = config.mounts.unwrap_or_default();
     let mounts: Vec<MountSpec> = mounts.iter().map(mount).collect::<Result<_, _>>()?;
@@ -95,9 +125,19 @@ pub fn container_changes(
         jail_params: config.jail_param,
         restart_policy: config
             .restart_policy
-            .map(|policy| restart_policy(&policy))
+            .map(|policy| policy.parse().map_err(invalid))
             .transpose()?,
         persist: config.persist,
+        limits,
+        ulimits,
+        shm_size,
+        storage_quota,
+        log_limit,
+        init,
+        health_check,
+        stop_signal,
+        stop_timeout,
+        working_dir,
     })
 }
 
@@ -147,9 +187,30 @@ fn network_driver(text: &str) -> Result<NetworkDriver, EngineError> {
     )
 }
 
-fn restart_policy(text: &str) -> Result<RestartPolicy, EngineError> {
-    use RestartPolicy::{No, OnStartup};
-    word("restart policy", text, &[No, OnStartup], |p| p.as_str())
+/// Settings that are the same for new containers and changes.
+struct Settings {
+    init: Option<Init>,
+    health_check: Option<Option<HealthCheck>>,
+    stop_signal: Option<Signal>,
+    stop_timeout: Option<Span>,
+    working_dir: Option<Option<ContainerPath>>,
+}
+
+impl Settings {
+    fn of(config: &api::ContainerConfig) -> Result<Self, EngineError> {
+        let init = config.init.as_ref();
+        let timeout = config.stop_timeout.as_ref();
+        let signal = config.stop_signal.as_ref();
+        Ok(Self {
+            init: init.map(|t| t.parse().map_err(invalid)).transpose()?,
+            health_check: settings::health_check(config.health_check.as_ref())?,
+            stop_signal: signal.map(|t| t.parse().map_err(invalid)).transpose()?,
+            stop_timeout: timeout
+                .map(|text| settings::parse("stop_timeout", text))
+                .transpose()?,
+            working_dir: settings::working_dir(config.working_dir.as_deref())?,
+        })
+    }
 }
 
 /// The value that one of the contract's words stands for.
@@ -180,6 +241,7 @@ pub fn new_exec(config: api::ExecConfig) -> Result<NewExec, EngineError> {
         env: environment(&config.env)?,
         user: config.user,
         tty: config.tty,
+        working_dir: settings::working_dir(config.working_dir.as_deref())?.flatten(),
     })
 }
 
@@ -305,7 +367,7 @@ pub fn container(view: &ContainerView) -> api::Container {
         network_driver: record.network_driver.as_str().to_owned(),
         public_ports: Vec::new(),
         jail_param: record.jail_params.clone(),
-        restart_policy: record.restart_policy.as_str().to_owned(),
+        restart_policy: record.restart_policy.to_string(),
         persist: record.persist,
         created: record.created.to_string(),
         dataset: view.dataset.clone(),
@@ -314,6 +376,22 @@ pub fn container(view: &ContainerView) -> api::Container {
         exit_code: ended.map(|(_, code)| code),
         started: run.map(|run| run.started.to_string()),
         finished: ended.map(|(when, _): (Timestamp, i32)| when.to_string()),
+        status: view.state.as_str().to_owned(),
+        out_of_memory: run.is_some_and(|run| run.out_of_memory),
+        restart_count: record.restarts,
+        health: view.health.as_ref().map(settings::health),
+        limits: settings::limits(record),
+        init: record.init.to_string(),
+        health_check: record
+            .health_check
+            .as_ref()
+            .map(settings::health_check_config),
+        stop_signal: record.stop_signal.map(|signal| signal.to_string()),
+        stop_timeout: record.stop_timeout.map(|span| span.to_string()),
+        working_dir: match &record.working_dir {
+            Some(path) => path.to_string(),
+            None => "/".to_owned(),
+        },
     }
 }
 
@@ -325,6 +403,8 @@ pub fn container_summary(view: &ContainerView) -> api::ContainerSummary {
         image_name,
         image_tag,
         jid: view.pid,
+        size: view.size,
+        mounts: texts(&view.record.mounts),
     }
 }
 
@@ -336,6 +416,7 @@ pub fn container_inspect(view: &ContainerView) -> api::ContainerInspect {
         container: container(view),
         container_endpoints: Vec::new(),
         container_mountpoints: mounts.map(|mount| mount_point(&record.id, mount)).collect(),
+        container_execs: Vec::new(),
     }
 }
 
@@ -362,6 +443,8 @@ pub fn exec(record: &ExecRecord) -> api::ExecInspect {
         running,
         pid: record.started.filter(|_| running).map(|(_, pid)| pid),
         exit_code: record.ended.map(|(_, code)| code),
+        started: record.started.map(|(when, _)| when.to_string()),
+        finished: record.ended.map(|(when, _)| when.to_string()),
     }
 }
 

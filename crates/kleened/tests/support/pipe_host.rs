@@ -1,14 +1,20 @@
 //! The fake host, but what is attached to is a bare socket in the test's hands: it reads and writes
 //! frames when it wants to.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 
-use kleene_doors::host::{CopyUp, Host, HostError, Probe, SourceKind, StartRequest, Started};
+use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
+use kleene_doors::host::{
+    CopyUp, Hooks, Host, HostError, Probe, SourceKind, StartRequest, Started,
+};
+use kleene_doors::observe::{ProcessInfo, Stats};
 use kleene_doors::storage::Root;
 use kleene_host::fake::FakeHost;
-use kleene_types::{ContainerId, ContainerPath, ExecId};
+use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, Ulimit};
 
 /// Sends the other ends of attached streams to the test.
 pub struct PipeHost {
@@ -36,6 +42,87 @@ impl Host for PipeHost {
 
     fn check_jail_params(&self, params: &[String]) -> Result<(), HostError> {
         self.inner.check_jail_params(params)
+    }
+
+    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
+        self.inner.hooks(params)
+    }
+
+    fn run_host_command(
+        &self,
+        container: &ContainerId,
+        argv: &[String],
+        limit: Span,
+    ) -> Result<(), HostError> {
+        self.inner.run_host_command(container, argv, limit)
+    }
+
+    fn check_limits(
+        &self,
+        limits: &Limits,
+        shm_size: Option<ByteSize>,
+        ulimits: &[Ulimit],
+    ) -> Result<Vec<String>, HostError> {
+        self.inner.check_limits(limits, shm_size, ulimits)
+    }
+
+    fn update_limits(
+        &self,
+        container: &ContainerId,
+        init: &ExecId,
+        limits: &Limits,
+    ) -> Result<(), HostError> {
+        self.inner.update_limits(container, init, limits)
+    }
+
+    fn pause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
+        self.inner.pause(container, init)
+    }
+
+    fn unpause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
+        self.inner.unpause(container, init)
+    }
+
+    fn stats(&self, container: &ContainerId, init: &ExecId) -> Result<Stats, HostError> {
+        self.inner.stats(container, init)
+    }
+
+    fn processes(
+        &self,
+        container: &ContainerId,
+        init: &ExecId,
+    ) -> Result<Vec<ProcessInfo>, HostError> {
+        self.inner.processes(container, init)
+    }
+
+    fn log(&self, exec: &ExecId) -> Result<Vec<File>, HostError> {
+        self.inner.log(exec)
+    }
+
+    fn follow(&self, exec: &ExecId) -> Result<UnixStream, HostError> {
+        self.inner.follow(exec)
+    }
+
+    fn stat_path(&self, of: &FilesOf, path: &Path) -> Result<Option<PathStat>, HostError> {
+        self.inner.stat_path(of, path)
+    }
+
+    fn read_archive(&self, of: &FilesOf, path: &Path, to: &mut dyn Write) -> Result<(), HostError> {
+        self.inner.read_archive(of, path, to)
+    }
+
+    fn write_archive(
+        &self,
+        of: &FilesOf,
+        directory: &Path,
+        from: &mut dyn Read,
+        options: UnpackOptions,
+    ) -> Result<(), HostError> {
+        self.inner.write_archive(of, directory, from, options)
+    }
+
+    fn instances(&self) -> Result<Vec<ExecId>, HostError> {
+        self.inner.instances()
     }
 
     fn inspect_source(&self, path: &Path) -> Result<SourceKind, HostError> {

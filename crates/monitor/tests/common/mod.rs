@@ -89,7 +89,9 @@ impl World {
             },
             mounts: Vec::new(),
             network: Network::Host,
-            jail_params: Vec::new(),
+            limits: Default::default(),
+            shm_size: None,
+            init: Default::default(),
         };
         Container {
             world: self,
@@ -150,6 +152,8 @@ pub fn process(argv: &[&str]) -> Process {
         argv: argv.iter().map(ToString::to_string).collect(),
         env: vec!["PATH=/bin".parse().unwrap()],
         user: String::new(),
+        cwd: None,
+        ulimits: Vec::new(),
         tty: false,
         window: None,
         stdin: Stdin::Null,
@@ -171,8 +175,10 @@ impl Container<'_> {
         StartRequest {
             exec: ExecId::random(),
             container: self.id.clone(),
-            place: Place::New(self.setup.clone()),
+            place: Place::New(Box::new(self.setup.clone())),
             process,
+            jail_params: Vec::new(),
+            log_limit: kleene_doors::log::DEFAULT_LIMIT,
             attach: true,
         }
     }
@@ -307,6 +313,8 @@ impl<'w> Running<'w> {
                 init: self.exec.clone(),
             },
             process,
+            jail_params: Vec::new(),
+            log_limit: kleene_doors::log::DEFAULT_LIMIT,
             attach: true,
         }
     }

@@ -178,6 +178,7 @@ impl Storage for DirStorage {
             root: self.root.path().display().to_string(),
             metadata: self.root.metadata(),
             database: self.root.path().join(crate::DATABASE),
+            quotas: false,
         }
     }
 
@@ -321,6 +322,25 @@ impl Storage for DirStorage {
             io::ErrorKind::NotFound => self.not_found(dataset),
             _ => self.failed("measuring", dataset)(error),
         })
+    }
+
+    fn changes(
+        &self,
+        _container: &kleene_types::ContainerId,
+    ) -> Result<Vec<kleene_doors::storage::Change>, StorageError> {
+        Err(StorageError::Unsupported(
+            "this is not available yet".to_owned(),
+        ))
+    }
+
+    fn set_quota(
+        &self,
+        _container: &kleene_types::ContainerId,
+        _quota: Option<kleene_types::ByteSize>,
+    ) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported(
+            "this is not available yet".to_owned(),
+        ))
     }
 }
 

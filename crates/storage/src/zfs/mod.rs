@@ -258,6 +258,7 @@ impl Storage for ZfsStorage {
             root: self.root.clone(),
             metadata: self.places.root.join(open::METADATA),
             database: self.places.root.join(crate::DATABASE),
+            quotas: false,
         }
     }
 
@@ -376,6 +377,25 @@ impl Storage for ZfsStorage {
             dataset: name,
             source: Box::new(error),
         })
+    }
+
+    fn changes(
+        &self,
+        _container: &kleene_types::ContainerId,
+    ) -> Result<Vec<kleene_doors::storage::Change>, StorageError> {
+        Err(StorageError::Unsupported(
+            "this is not available yet".to_owned(),
+        ))
+    }
+
+    fn set_quota(
+        &self,
+        _container: &kleene_types::ContainerId,
+        _quota: Option<kleene_types::ByteSize>,
+    ) -> Result<(), StorageError> {
+        Err(StorageError::Unsupported(
+            "this is not available yet".to_owned(),
+        ))
     }
 }
 

@@ -54,6 +54,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         env: options::environment(&options.env)?,
         user: options.user.unwrap_or_default(),
         tty: options.start.tty,
+        working_dir: None,
     };
     let client = session.client().await?;
     if attach::detaches(options.start) {

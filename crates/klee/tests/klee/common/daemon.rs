@@ -331,6 +331,7 @@ impl Socket {
             exit_code,
             container_stopped: true,
             error: error.map(str::to_owned),
+            out_of_memory: false,
         };
         self.channel(Channel::Exit, &serde_json::to_vec(&info).unwrap())
             .await;

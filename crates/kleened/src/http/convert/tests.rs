@@ -29,6 +29,14 @@ fn record() -> ContainerRecord {
         created: "2024-02-29T14:54:05.317207Z".parse().unwrap(),
         mounts: vec![MountSpec::new("data", "/data", true).unwrap()],
         last_run: None,
+        resources: Default::default(),
+        init: Default::default(),
+        health_check: None,
+        stop_signal: None,
+        stop_timeout: None,
+        working_dir: None,
+        stopped_by_user: false,
+        restarts: 0,
     }
 }
 
@@ -223,8 +231,12 @@ fn containers_are_shown_with_the_contracts_fields() {
         init: ExecId::random(),
         started,
         ended: Some((ended, 3)),
+        out_of_memory: false,
     });
     let view = ContainerView {
+        state: kleene_engine::ContainerState::Exited,
+        health: None,
+        size: None,
         image: Some(("base".parse().unwrap(), ImageTag::latest())),
         dataset: "zroot/kleene/container/x".into(),
         pid: Some(42),

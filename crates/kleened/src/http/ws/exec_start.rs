@@ -71,6 +71,7 @@ async fn failed(session: &mut Session, config: &ExecStartConfig, error: &EngineE
             exit_code,
             container_stopped: false,
             error: Some(message.clone()),
+            out_of_memory: false,
         };
         let frame = exit_frame(&exit);
         if session.send(frame).await.is_err() {
@@ -154,6 +155,7 @@ async fn ended(app: &App, session: &mut Session, id: &ExecId, status: Option<Exi
             exit_code: ended.exit_code,
             container_stopped: ended.container_stopped,
             error: None,
+            out_of_memory: ended.out_of_memory,
         };
         let frame = exit_frame(&exit);
         if session.send(frame).await.is_err() {
