@@ -35,46 +35,83 @@ pub struct ContainerConfig {
     /// Whether the container is removed as soon as it stops.
     pub auto_remove: Option<bool>,
     /// Memory of all processes together: bytes with an optional unit, as in `512m`.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub memory: Option<String>,
     /// Memory and swap space together; `unlimited` (or `-1`): as much swap space as there is.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub memory_swap: Option<String>,
     /// Processors' time, as in `1.5`.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cpus: Option<String>,
     /// Processors that may be used, as in `0-3,7`.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cpuset: Option<String>,
     /// Processes and threads.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub pids_limit: Option<String>,
     /// Share of input and output, from 1 to 10000; 100 is everybody's.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub io_weight: Option<String>,
     /// Limits of each process: `NAME=SOFT[:HARD]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ulimits: Option<Vec<String>>,
     /// Size of `/dev/shm`.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub shm_size: Option<String>,
     /// What the container's root may occupy.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub storage_quota: Option<String>,
     /// What the output log of each of its processes may occupy.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub log_limit: Option<String>,
     /// Whose end is the container's end: `none` (the command, which is process 1), `main` (the same,
     /// beneath a minimal init) or `all` (the last process).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
     /// How its health is checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheckConfig>,
     /// The signal that asks it to end; SIGTERM when absent.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub stop_signal: Option<String>,
     /// Time between that and SIGKILL, as in `30s`; ten seconds when absent.
-    #[serde(deserialize_with = "lenient::text")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub stop_timeout: Option<String>,
     /// Working directory of its commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
 }
 

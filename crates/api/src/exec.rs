@@ -24,7 +24,7 @@ pub struct ExecConfig {
     #[serde(default, deserialize_with = "lenient::boolean")]
     pub tty: bool,
     /// Working directory; absent: the container's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
 }
 

@@ -20,6 +20,8 @@ pub struct StartMessage {
     pub nursery: PathBuf,
     /// The container's control groups.
     pub cgroups: CgroupPlan,
+    /// What its jail parameters ask for.
+    pub jail: Jail,
     /// The container's process 1, when the process joins a running container.
     pub join: Option<InitProcess>,
     /// `/proc/sys/kernel/random/boot_id`.
@@ -40,19 +42,60 @@ pub struct OutsideRuntime {
     pub seccomp: serde_json::Value,
 }
 
-/// The control groups of one container: absolute paths of directories on the host.
+/// The control groups of one container: absolute paths on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CgroupPlan {
-    /// In the unified hierarchy (version 2).
+    /// The group in the unified hierarchy (version 2), entered by `CLONE_INTO_CGROUP`.
     pub unified: Option<PathBuf>,
-    /// In the `devices` hierarchy (version 1).
+    /// The groups in hierarchies of version 1, each once, entered through their `tasks`.
+    pub legacy: Vec<PathBuf>,
+    /// The one of `legacy` that controls devices.
     pub devices: Option<PathBuf>,
+    /// Limits: files to be written in this order when the groups of a new container have been made,
+    /// before any process enters them.
+    pub settings: Vec<Setting>,
+    /// The file with a line `oom_kill N`, which counts the container's processes that were killed
+    /// for want of memory: `memory.events` (version 2) or `memory.oom_control` (version 1).
+    pub out_of_memory: Option<PathBuf>,
+}
+
+/// A value for a control group's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// What it is about, for messages: `memory limit 512m`.
+    pub what: String,
+    /// The file.
+    pub file: PathBuf,
+    /// What is written to it.
+    pub value: String,
 }
 
 impl CgroupPlan {
-    /// Every directory.
+    /// Every group's directory.
     pub fn directories(&self) -> impl Iterator<Item = &PathBuf> {
-        self.unified.iter().chain(&self.devices)
+        self.unified.iter().chain(&self.legacy)
+    }
+}
+
+/// What jail parameters change about a container on Linux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jail {
+    /// `allow.raw_sockets`: whether processes have CAP_NET_RAW.
+    pub raw_sockets: bool,
+    /// `sysvipc=inherit` and the like: whether it shares the host's System V IPC and POSIX message
+    /// queues.
+    pub host_ipc: bool,
+    /// `mount.devfs`: whether `/dev` is mounted.
+    pub devfs: bool,
+}
+
+impl Default for Jail {
+    fn default() -> Self {
+        Self {
+            raw_sockets: true,
+            host_ipc: false,
+            devfs: true,
+        }
     }
 }
 

@@ -81,7 +81,10 @@ impl Hierarchies {
         let of = |hierarchy: &PathBuf| hierarchy.join(PARENT).join(container.as_str());
         CgroupPlan {
             unified: self.unified.as_ref().map(of),
+            legacy: self.devices.iter().map(of).collect(),
             devices: self.devices.as_ref().map(of),
+            settings: Vec::new(),
+            out_of_memory: None,
         }
     }
 
@@ -238,7 +241,7 @@ mod tests {
             plan,
             CgroupPlan {
                 unified: Some(group),
-                devices: None
+                ..CgroupPlan::default()
             }
         );
         assert_eq!(Hierarchies::parse("nonsense\n"), Hierarchies::default());

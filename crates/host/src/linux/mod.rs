@@ -19,7 +19,7 @@ use kleene_doors::host::{
 use kleene_doors::observe::{ProcessInfo, Stats};
 use kleene_doors::storage::Root;
 use kleene_monitor::nursery::empty_mount_namespace;
-use kleene_monitor::proto::{InitProcess, StartMessage};
+use kleene_monitor::proto::{InitProcess, Jail, StartMessage};
 use kleene_monitor::sealed::seal_program;
 use kleene_monitor::status::gone;
 use kleene_monitor::sys::pidfd_send_signal;
@@ -170,6 +170,7 @@ impl LinuxHost {
             )
             .into(),
             cgroups: self.hierarchies.plan(&request.container),
+            jail: Jail::default(),
             join,
             boot_id: self.state.boot_id().to_owned(),
             outside: self.outside.plan(request)?,
