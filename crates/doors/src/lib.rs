@@ -10,4 +10,6 @@ pub mod host;
 pub mod log;
 pub mod observe;
 pub mod storage;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod userland;
