@@ -8,6 +8,7 @@
 
 mod container;
 mod error;
+mod events;
 mod exec;
 mod image;
 mod journal;
@@ -30,6 +31,7 @@ use kleene_doors::userland::Userland;
 use kleene_store::Store;
 use kleene_types::ExecId;
 
+use crate::events::Events;
 use crate::locks::Locks;
 use crate::running::Running;
 
@@ -74,12 +76,14 @@ pub struct Engine {
     supervisor: Arc<dyn Supervisor>,
     locks: Locks,
     running: Running,
+    events: Events,
 }
 
 impl Engine {
     /// An engine over these doors and records. Call [`Engine::reconcile`] before anything else.
     pub fn new(doors: Doors, store: Store, supervisor: Arc<dyn Supervisor>) -> Self {
         Self {
+            events: Events::open(&doors.storage.info().metadata),
             storage: doors.storage,
             host: doors.host,
             userland: doors.userland,

@@ -11,7 +11,7 @@ use kleene_doors::observe::ProcessInfo;
 use kleene_doors::storage::Change;
 use kleene_types::{ContainerId, ExecId, Signal};
 
-use crate::{Engine, EngineError, Event, Exit, Later, LogView, StartedExec, StatsView};
+use crate::{Engine, EngineError, Exit, Later, LogView, StartedExec, StatsView};
 
 fn not_yet<T>() -> Result<T, EngineError> {
     Err(EngineError::NotYet("this is not available yet".to_owned()))
@@ -181,12 +181,6 @@ impl Engine {
         _options: UnpackOptions,
     ) -> Result<(), EngineError> {
         not_yet()
-    }
-
-    /// Events after that with the number `sequence`, the oldest first. (What is older than the last
-    /// few thousand is forgotten.)
-    pub fn events_after(&self, _sequence: u64) -> Vec<Event> {
-        Vec::new()
     }
 
     /// Does what was to be done later.

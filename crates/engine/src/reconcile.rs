@@ -5,6 +5,7 @@ use kleene_doors::host::Probe;
 use kleene_store::ExecRecord;
 use kleene_types::ContainerId;
 
+use crate::events::NewEvent;
 use crate::running::Init;
 use crate::{Engine, EngineError};
 
@@ -27,6 +28,7 @@ impl Engine {
     /// # Errors
     /// When the records can't be read.
     pub fn reconcile(&self) -> Result<Reconciled, EngineError> {
+        self.emit(NewEvent::daemon("start"));
         let mut result = Reconciled::default();
         let (mut ended, mut joined) = (Vec::new(), Vec::new());
         // Containers' first processes come first: without them the others can't be running.
