@@ -5,6 +5,7 @@ use kleene_store::{JournalEntry, OperationId, Step, StoreError, Transaction};
 use kleene_types::{ContainerId, ImageId, VolumeName};
 use tracing::error;
 
+use crate::events::NewEvent;
 use crate::{Engine, EngineError};
 
 impl Engine {
@@ -148,8 +149,12 @@ impl Engine {
         id: &ImageId,
         operation: Option<OperationId>,
     ) -> Result<(), EngineError> {
+        let record = self.store.image(id)?;
         self.discard(Dataset::Image(id.clone()))?;
-        self.removed(operation, |transaction| transaction.delete_image(id))
+        self.removed(operation, |transaction| transaction.delete_image(id))?;
+        let reference = record.as_ref().and_then(|image| image.reference.as_ref());
+        self.emit(NewEvent::image("remove", id, reference));
+        Ok(())
     }
 
     pub(crate) fn finish_removing_volume(
@@ -158,7 +163,9 @@ impl Engine {
         operation: Option<OperationId>,
     ) -> Result<(), EngineError> {
         self.discard(Dataset::Volume(name.clone()))?;
-        self.removed(operation, |transaction| transaction.delete_volume(name))
+        self.removed(operation, |transaction| transaction.delete_volume(name))?;
+        self.emit(NewEvent::volume("remove", name));
+        Ok(())
     }
 
     /// Deletes a removed object's record together with the journal's entry: an entry that outlived

@@ -248,6 +248,7 @@ impl Engine {
         record: &ContainerRecord,
         volumes: &[VolumeRecord],
     ) -> Result<(), EngineError> {
+        let events = self.volume_events(volumes)?;
         self.store
             .write(|transaction| {
                 volumes
@@ -256,7 +257,9 @@ impl Engine {
                 transaction.put_container(record)?;
                 transaction.finish(operation)
             })
-            .map_err(|error| name_taken(error, &record.name))
+            .map_err(|error| name_taken(error, &record.name))?;
+        events.into_iter().for_each(|event| self.emit(event));
+        Ok(())
     }
 }
 

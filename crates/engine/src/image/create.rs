@@ -5,6 +5,7 @@ use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source};
 use kleene_store::{ImageRecord, Step};
 use kleene_types::{ImageId, ImageTag, SnapshotName, Timestamp};
 
+use crate::events::NewEvent;
 use crate::{Engine, EngineError, ImageSource, NewImage};
 
 impl Engine {
@@ -19,7 +20,7 @@ impl Engine {
     ) -> Result<ImageId, EngineError> {
         let id = ImageId::random();
         let dataset = Dataset::Image(id.clone());
-        self.journalled(&[Step::DiscardImage(id.clone())], |operation| {
+        let image = self.journalled(&[Step::DiscardImage(id.clone())], |operation| {
             let defaults = self.provide(&new, &dataset, progress)?;
             self.storage.snapshot(&Snapshot {
                 dataset: dataset.clone(),
@@ -39,9 +40,12 @@ impl Engine {
                 instructions: Vec::new(),
                 created: Timestamp::now(),
             };
-            self.put_tagged(&image, Some(operation))
+            self.put_tagged(&image, Some(operation))?;
+            Ok(image)
         })?;
-        Ok(id)
+        let reference = image.reference.as_ref();
+        self.emit(NewEvent::image("create", &image.id, reference));
+        Ok(image.id)
     }
 
     /// Makes the image's tree.

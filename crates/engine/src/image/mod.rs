@@ -7,6 +7,7 @@ use kleene_doors::storage::Dataset;
 use kleene_store::ImageRecord;
 use kleene_types::{ImageId, ImageName, ImageTag};
 
+use crate::events::NewEvent;
 use crate::locks::Key;
 use crate::{Engine, EngineError, ImageView};
 
@@ -54,6 +55,7 @@ impl Engine {
         let mut image = self.recorded_image(&id)?;
         image.reference = Some((name, tag));
         self.put_tagged(&image, None)?;
+        self.emit(NewEvent::image("tag", &id, image.reference.as_ref()));
         Ok(id)
     }
 
@@ -67,16 +69,22 @@ impl Engine {
             Some((name, tag)) => self.store.image_by_tag(name, tag)?,
             None => None,
         };
-        Ok(self.store.write(|transaction| {
-            if let Some(mut holder) = holder
-                && holder.id != image.id
-            {
-                holder.reference = None;
-                transaction.put_image(&holder)?;
+        let holder = holder.filter(|holder| holder.id != image.id);
+        self.store.write(|transaction| {
+            if let Some(holder) = &holder {
+                transaction.put_image(&ImageRecord {
+                    reference: None,
+                    ..holder.clone()
+                })?;
             }
             transaction.put_image(image)?;
             operation.map_or(Ok(()), |operation| transaction.finish(operation))
-        })?)
+        })?;
+        if let Some(holder) = holder {
+            let lost = holder.reference.as_ref();
+            self.emit(NewEvent::image("untag", &holder.id, lost));
+        }
+        Ok(())
     }
 
     /// The record of an image that was found before its lock was taken.

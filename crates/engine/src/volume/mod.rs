@@ -4,6 +4,7 @@ use kleene_doors::storage::Dataset;
 use kleene_store::{Step, VolumeRecord};
 use kleene_types::{ContainerId, MountKind, MountSpec, Timestamp, VolumeName};
 
+use crate::events::NewEvent;
 use crate::locks::Key;
 use crate::{Engine, EngineError, VolumeView};
 
@@ -30,7 +31,26 @@ impl Engine {
                 transaction.finish(operation)
             })?)
         })?;
+        self.emit(NewEvent::volume("create", &name));
         Ok(name)
+    }
+
+    /// What there is to tell of volumes once they are recorded like this.
+    pub(crate) fn volume_events(
+        &self,
+        volumes: &[VolumeRecord],
+    ) -> Result<Vec<NewEvent>, EngineError> {
+        let mut events = Vec::new();
+        for volume in volumes {
+            let before = self.store.volume(&volume.name)?;
+            if before.is_none() {
+                events.push(NewEvent::volume("create", &volume.name));
+            }
+            if volume.populated && before.is_none_or(|before| !before.populated) {
+                events.push(NewEvent::volume("populate", &volume.name));
+            }
+        }
+        Ok(events)
     }
 
     /// Refuses a name whose dataset is there without a record: it isn't ours to take over, and must
