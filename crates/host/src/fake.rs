@@ -11,28 +11,29 @@
 //! host.program("nginx", Program::Runs);
 //! ```
 
+mod archive;
+mod calls;
+mod door;
+mod files;
+mod hooks;
+mod log;
 mod mounts;
 mod process;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
 use kleene_doors::frames::Frame;
-use kleene_doors::host::{
-    CopyUp, Hooks, Host, HostError, Place, Probe, SourceKind, StartFailure, StartRequest, Started,
-};
+use kleene_doors::host::{HostError, Place, StartFailure, StartRequest, Started};
+use kleene_doors::log::Stream;
 use kleene_doors::observe::{ProcessInfo, Stats};
-use kleene_doors::storage::Root;
-use kleene_tree::PopulateOutcome;
 use kleene_tree::memory::MemFs;
-use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, Ulimit};
+use kleene_types::{ContainerId, ExecId};
 
+pub use calls::{Call, Op};
 use process::Process;
 pub use process::{Program, Seen, Stage};
 
@@ -41,46 +42,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The first process id; any number above the usual ones will do.
 const FIRST_PID: u32 = 70_000;
-
-/// The operations of the door.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Op {
-    /// [`Host::check_jail_params`]
-    CheckJailParams,
-    /// [`Host::inspect_source`]
-    InspectSource,
-    /// [`Host::check_destination`]
-    CheckDestination,
-    /// [`Host::copy_up`]
-    CopyUp,
-    /// [`Host::recover_copy_up`]
-    RecoverCopyUp,
-    /// [`Host::start`]
-    Start,
-    /// [`Host::attach`]
-    Attach,
-    /// [`Host::probe`]
-    Probe,
-    /// [`Host::signal`]
-    Signal,
-    /// [`Host::terminate`]
-    Terminate,
-    /// [`Host::kill`]
-    Kill,
-    /// [`Host::forget`]
-    Forget,
-    /// [`Host::clean`]
-    Clean,
-}
-
-/// One call of the door, whether it succeeded or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// The operation.
-    pub op: Op,
-    /// What it was done to: an id, a path, or parameters one by one with spaces between.
-    pub object: String,
-}
 
 /// A host in memory. Clones are the same host.
 #[derive(Clone)]
@@ -102,6 +63,10 @@ struct State {
     started: u32,
     calls: Vec<Call>,
     failures: VecDeque<(Op, HostError)>,
+    turns: BTreeMap<String, usize>,
+    limit_warnings: Vec<String>,
+    stats: BTreeMap<ContainerId, Stats>,
+    process_lists: BTreeMap<ContainerId, Vec<ProcessInfo>>,
 }
 
 impl Shared {
@@ -157,7 +122,36 @@ impl FakeHost {
     /// From now on every container has a program of this name (as in `argv[0]`). Unknown programs
     /// fail with 127.
     pub fn program(&self, name: &str, program: Program) {
-        self.shared.lock().programs.insert(name.to_owned(), program);
+        let mut state = self.shared.lock();
+        state.turns.remove(name);
+        state.programs.insert(name.to_owned(), program);
+    }
+
+    /// What every check of limits warns of from now on. A refusal is a failure: see
+    /// [`Self::fail_next_with`].
+    pub fn warn_of_limits(&self, warnings: &[&str]) {
+        let warnings = warnings.iter().map(|text| (*text).to_owned()).collect();
+        self.shared.lock().limit_warnings = warnings;
+    }
+
+    /// What a container has used, from now on; otherwise nothing but the number of its processes.
+    pub fn set_stats(&self, container: &ContainerId, stats: Stats) {
+        let mut state = self.shared.lock();
+        state.stats.insert(container.clone(), stats);
+    }
+
+    /// A container's processes, from now on; otherwise one for each execution instance.
+    pub fn set_processes(&self, container: &ContainerId, processes: Vec<ProcessInfo>) {
+        let mut state = self.shared.lock();
+        state.process_lists.insert(container.clone(), processes);
+    }
+
+    /// Begins a new file of a process's log with its next output; of earlier files only the last
+    /// one stays.
+    pub fn rotate_log(&self, exec: &ExecId) {
+        if let Some(process) = self.shared.lock().processes.get_mut(exec) {
+            process.log.rotate();
+        }
     }
 
     /// The next `op` fails with a [`HostError::Failed`], and does nothing.
@@ -174,22 +168,31 @@ impl FakeHost {
     /// Prints on a process's standard output.
     pub fn print(&self, exec: &ExecId, output: &[u8]) {
         if let Some(process) = self.shared.lock().processes.get_mut(exec) {
-            process.tell_clients(&Frame::Stdout(output.to_vec()));
+            process.output(Stream::Stdout, output);
         }
     }
 
     /// Prints on a process's standard error.
     pub fn print_error(&self, exec: &ExecId, output: &[u8]) {
         if let Some(process) = self.shared.lock().processes.get_mut(exec) {
-            process.tell_clients(&Frame::Stderr(output.to_vec()));
+            process.output(Stream::Stderr, output);
         }
     }
 
     /// Ends a process with this exit code.
     pub fn finish(&self, exec: &ExecId, code: i32) {
+        self.finish_with(exec, code, false);
+    }
+
+    /// Ends a process (137) because its container has no memory left.
+    pub fn finish_out_of_memory(&self, exec: &ExecId) {
+        self.finish_with(exec, 137, true);
+    }
+
+    fn finish_with(&self, exec: &ExecId, code: i32, out_of_memory: bool) {
         let mut state = self.shared.lock();
         if let Some(process) = state.processes.get_mut(exec) {
-            process.end(code);
+            process.end_with(code, out_of_memory);
         }
         state.ended(exec);
         self.shared.changed.notify_all();
@@ -332,7 +335,7 @@ impl FakeHost {
             }
             Place::Running { init } => drop(state.running(init)?),
         }
-        let program = program_of(&state, request)?;
+        let program = program_of(&mut state, request)?;
         let pid = FIRST_PID + state.started;
         state.started += 1;
         let mut process = Process::new(request.clone(), program.clone(), pid);
@@ -342,9 +345,20 @@ impl FakeHost {
             stream
         });
         let exec = request.exec.clone();
-        if let Program::Exits { code, output } = program {
-            process.tell_clients(&Frame::Stdout(output));
-            process.end(code);
+        match program {
+            Program::Exits { code, output } => {
+                process.output(Stream::Stdout, &output);
+                process.end(code);
+            }
+            Program::Signals(signal) => {
+                process.end(0);
+                if let Place::Running { init } = &request.place
+                    && state.running(init)?.signal(signal)
+                {
+                    state.ended(init);
+                }
+            }
+            _ => {}
         }
         state.processes.insert(exec.clone(), process);
         if state
@@ -379,9 +393,18 @@ impl FakeHost {
     }
 }
 
-fn program_of(state: &State, request: &StartRequest) -> Result<Program, StartFailure> {
+fn program_of(state: &mut State, request: &StartRequest) -> Result<Program, StartFailure> {
     let name = request.process.argv.first().cloned().unwrap_or_default();
-    match state.programs.get(&name) {
+    let program = match state.programs.get(&name) {
+        Some(Program::InTurn(programs)) => {
+            let turn = state.turns.entry(name.clone()).or_default();
+            let program = programs.get(*turn).or(programs.last());
+            *turn += 1;
+            program
+        }
+        program => program,
+    };
+    match program {
         Some(Program::NotExecutable) => Err(StartFailure {
             code: 126,
             message: format!("'{name}' can't be executed: permission denied"),
@@ -394,12 +417,6 @@ fn program_of(state: &State, request: &StartRequest) -> Result<Program, StartFai
     }
 }
 
-fn not_yet<T>() -> Result<T, HostError> {
-    Err(HostError::Unsupported(
-        "this is not available yet".to_owned(),
-    ))
-}
-
 fn failed(
     action: String,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -407,223 +424,6 @@ fn failed(
     HostError::Failed {
         action,
         source: source.into(),
-    }
-}
-
-impl Host for FakeHost {
-    /// Takes every parameter but those whose name begins with `unsupported`.
-    fn check_jail_params(&self, params: &[String]) -> Result<(), HostError> {
-        self.called(Op::CheckJailParams, params.join(" "))?;
-        match params.iter().find(|param| param.starts_with("unsupported")) {
-            Some(param) => Err(HostError::Unsupported(format!(
-                "jail parameter '{param}' isn't supported here: leave it out"
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    fn hooks(&self, _params: &[String]) -> Result<Hooks, HostError> {
-        Ok(Hooks::default())
-    }
-
-    fn run_host_command(
-        &self,
-        _container: &ContainerId,
-        _argv: &[String],
-        _limit: Span,
-    ) -> Result<(), HostError> {
-        not_yet()
-    }
-
-    fn check_limits(
-        &self,
-        _limits: &Limits,
-        _shm_size: Option<ByteSize>,
-        _ulimits: &[Ulimit],
-    ) -> Result<Vec<String>, HostError> {
-        Ok(Vec::new())
-    }
-
-    fn update_limits(
-        &self,
-        _container: &ContainerId,
-        _init: &ExecId,
-        _limits: &Limits,
-    ) -> Result<(), HostError> {
-        not_yet()
-    }
-
-    fn pause(&self, _container: &ContainerId, _init: &ExecId) -> Result<(), HostError> {
-        not_yet()
-    }
-
-    fn unpause(&self, _container: &ContainerId, _init: &ExecId) -> Result<(), HostError> {
-        not_yet()
-    }
-
-    fn stats(&self, _container: &ContainerId, _init: &ExecId) -> Result<Stats, HostError> {
-        not_yet()
-    }
-
-    fn processes(
-        &self,
-        _container: &ContainerId,
-        _init: &ExecId,
-    ) -> Result<Vec<ProcessInfo>, HostError> {
-        not_yet()
-    }
-
-    fn log(&self, _exec: &ExecId) -> Result<Vec<File>, HostError> {
-        not_yet()
-    }
-
-    fn follow(&self, _exec: &ExecId) -> Result<UnixStream, HostError> {
-        not_yet()
-    }
-
-    fn stat_path(&self, _of: &FilesOf, _path: &Path) -> Result<Option<PathStat>, HostError> {
-        not_yet()
-    }
-
-    fn read_archive(
-        &self,
-        _of: &FilesOf,
-        _path: &Path,
-        _to: &mut dyn Write,
-    ) -> Result<(), HostError> {
-        not_yet()
-    }
-
-    fn write_archive(
-        &self,
-        _of: &FilesOf,
-        _directory: &Path,
-        _from: &mut dyn Read,
-        _options: UnpackOptions,
-    ) -> Result<(), HostError> {
-        not_yet()
-    }
-
-    fn instances(&self) -> Result<Vec<ExecId>, HostError> {
-        Ok(Vec::new())
-    }
-
-    fn inspect_source(&self, path: &Path) -> Result<SourceKind, HostError> {
-        self.called(Op::InspectSource, path.display())?;
-        mounts::source_kind(&self.fs, path)
-    }
-
-    fn check_destination(
-        &self,
-        root: &Root,
-        destination: &ContainerPath,
-        source: SourceKind,
-    ) -> Result<(), HostError> {
-        self.called(Op::CheckDestination, destination)?;
-        let target = mounts::directory(root)?.join(destination.beneath());
-        mounts::check_target(&self.fs, &target, destination, source).map_err(HostError::Source)
-    }
-
-    fn copy_up(&self, root: &Root, from: &ContainerPath, into: &Path) -> Result<CopyUp, HostError> {
-        self.called(Op::CopyUp, format!("{from} {}", into.display()))?;
-        let from = mounts::directory(root)?.join(from.beneath());
-        if !self.fs.is_dir(&from) {
-            return Ok(CopyUp::NothingToCopy);
-        }
-        Ok(match self.fs.populate(&from, into) {
-            PopulateOutcome::SourceEmpty => CopyUp::NothingToCopy,
-            PopulateOutcome::TargetNotEmpty => CopyUp::TargetNotEmpty,
-            PopulateOutcome::Copied(copied) => CopyUp::Copied {
-                entries: copied.entries,
-                bytes: copied.bytes,
-            },
-        })
-    }
-
-    fn recover_copy_up(&self, into: &Path) -> Result<bool, HostError> {
-        self.called(Op::RecoverCopyUp, into.display())?;
-        Ok(!self.fs.list(into).is_empty())
-    }
-
-    fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
-        self.called(Op::Start, &request.exec)?;
-        self.start_program(request)
-    }
-
-    fn attach(&self, exec: &ExecId) -> Result<UnixStream, HostError> {
-        self.called(Op::Attach, exec)?;
-        let (stream, to) = self.connect(exec)?;
-        self.shared.lock().running(exec)?.add_client(to);
-        self.shared.changed.notify_all();
-        Ok(stream)
-    }
-
-    fn probe(&self, exec: &ExecId) -> Result<Probe, HostError> {
-        self.called(Op::Probe, exec)?;
-        let (watch, to) = self.connect(exec)?;
-        let mut state = self.shared.lock();
-        let Some(process) = state.processes.get_mut(exec) else {
-            return Ok(Probe::Lost);
-        };
-        Ok(match &process.seen.stage {
-            Stage::Running => {
-                process.add_watch(to);
-                let pid = process.seen.pid;
-                Probe::Running {
-                    pid,
-                    watch,
-                    paused: false,
-                }
-            }
-            Stage::Exited(status) => Probe::Exited(status.clone()),
-            Stage::Lost => Probe::Lost,
-        })
-    }
-
-    fn signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
-        self.called(Op::Signal, format!("{exec} {signal}"))?;
-        let mut state = self.shared.lock();
-        if state.running(exec)?.signal(signal) {
-            state.ended(exec);
-        }
-        self.shared.changed.notify_all();
-        Ok(())
-    }
-
-    fn terminate(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
-        self.called(Op::Terminate, container)?;
-        self.signal_all(init, container, 15)
-    }
-
-    fn kill(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
-        self.called(Op::Kill, container)?;
-        self.signal_all(init, container, 9)
-    }
-
-    fn forget(&self, exec: &ExecId) -> Result<(), HostError> {
-        self.called(Op::Forget, exec)?;
-        let mut state = self.shared.lock();
-        if state.running(exec).is_ok() {
-            return Err(failed(
-                format!("forgetting execution instance {exec}"),
-                "it runs",
-            ));
-        }
-        state.processes.remove(exec);
-        Ok(())
-    }
-
-    fn clean(&self, container: &ContainerId) -> Result<(), HostError> {
-        self.called(Op::Clean, container)?;
-        let mut state = self.shared.lock();
-        let running = state.running_in(container).next().is_some();
-        if running {
-            return Err(failed(
-                format!("cleaning up after container {container}"),
-                "it runs",
-            ));
-        }
-        Ok(())
     }
 }
 

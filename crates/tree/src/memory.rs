@@ -57,18 +57,13 @@ impl MemFs {
 
     /// Writes a file with mode 0644, replacing what is there.
     pub fn write(&self, path: &Path, bytes: &[u8]) {
-        self.insert(
-            path,
-            Node::File {
-                bytes: bytes.to_vec(),
-                mode: 0o644,
-            },
-        );
+        let bytes = bytes.to_vec();
+        self.put(path, Node::File { bytes, mode: 0o644 });
     }
 
     /// Makes a symbolic link, replacing what is there.
     pub fn symlink(&self, path: &Path, target: &Path) {
-        self.insert(
+        self.put(
             path,
             Node::Symlink {
                 target: target.to_owned(),
@@ -76,7 +71,8 @@ impl MemFs {
         );
     }
 
-    fn insert(&self, path: &Path, node: Node) {
+    /// Puts an entry in place of what is there, with everything beneath that.
+    pub fn put(&self, path: &Path, node: Node) {
         let path = normal(path);
         let mut nodes = self.lock();
         remove(&mut nodes, &path);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kleene_doors::host::{ContainerSetup, HostError, SourceKind, StartFailure};
+use kleene_doors::host::{ContainerSetup, HostError, Mount, SourceKind, StartFailure};
 use kleene_doors::storage::Root;
 use kleene_tree::memory::MemFs;
 use kleene_types::ContainerPath;
@@ -88,12 +88,19 @@ pub(super) fn seen_at(setup: &ContainerSetup, path: &Path) -> Option<PathBuf> {
     Some(resolve(root, &setup.mounts, path))
 }
 
-fn resolve(root: &Path, mounts: &[kleene_doors::host::Mount], path: &Path) -> PathBuf {
-    let covering = mounts.iter().rev().find_map(|mount| {
+/// The mount that a path of the container lies on, if it doesn't lie on the root.
+pub(super) fn covering<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    let mut mounts = mounts.iter().rev();
+    mounts.find(|mount| path.starts_with(mount.destination.as_str()))
+}
+
+/// The host's path of a container's path that has no links on its way.
+pub(super) fn resolve(root: &Path, mounts: &[Mount], path: &Path) -> PathBuf {
+    let on_mount = covering(mounts, path).and_then(|mount| {
         let rest = path.strip_prefix(mount.destination.as_str()).ok()?;
         Some((&mount.source, rest))
     });
-    match covering {
+    match on_mount {
         // Joining nothing would add a slash.
         Some((source, rest)) if rest.as_os_str().is_empty() => source.clone(),
         Some((source, rest)) => source.join(rest),

@@ -5,8 +5,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{io, thread};
 
 use kleene_doors::frames::Frame;
-use kleene_doors::host::{ExitStatus, StartRequest, WindowSize};
-use kleene_types::{ExecId, Timestamp};
+use kleene_doors::host::{ExitStatus, Place, StartRequest, WindowSize};
+use kleene_doors::log::Stream;
+use kleene_doors::observe::ProcessInfo;
+use kleene_types::{ExecId, Limits, Timestamp};
+
+use super::log::Log;
 
 /// Signals whose default is to be ignored, or that stop and continue: no program ends by them.
 const HARMLESS: [i32; 8] = [17, 18, 19, 20, 21, 22, 23, 28];
@@ -28,6 +32,11 @@ pub enum Program {
     Stubborn,
     /// Prints what comes on its standard input, and returns 0 when that ends.
     Echoes,
+    /// Sends this signal to its container's first process, and returns 0: what `exec.stop` runs.
+    Signals(i32),
+    /// Does what the first of these does when it is started first, and so on; the last one's turn
+    /// doesn't end.
+    InTurn(Vec<Program>),
     /// Is there, but can't be executed (126).
     NotExecutable,
 }
@@ -62,6 +71,10 @@ pub struct Seen {
     pub window: Option<WindowSize>,
     /// Clients that its streams go to.
     pub attached: usize,
+    /// Whether its container is paused.
+    pub paused: bool,
+    /// Its container's limits, of a container's first process.
+    pub limits: Limits,
 }
 
 pub(super) struct Process {
@@ -69,10 +82,19 @@ pub(super) struct Process {
     pub seen: Seen,
     clients: Vec<Sender<Frame>>,
     watches: Vec<Sender<Frame>>,
+    followers: Vec<Sender<Frame>>,
+    pub log: Log,
+    /// Signals that wait for the end of a pause.
+    held: Vec<i32>,
+    started: Timestamp,
 }
 
 impl Process {
     pub fn new(request: StartRequest, program: Program, pid: u32) -> Self {
+        let limits = match &request.place {
+            Place::New(setup) => setup.limits.clone(),
+            Place::Running { .. } => Limits::default(),
+        };
         let seen = Seen {
             pid,
             stage: Stage::Running,
@@ -81,6 +103,8 @@ impl Process {
             stdin_ended: false,
             window: request.process.window,
             attached: 0,
+            paused: false,
+            limits,
             request,
         };
         Self {
@@ -88,6 +112,10 @@ impl Process {
             seen,
             clients: Vec::new(),
             watches: Vec::new(),
+            followers: Vec::new(),
+            log: Log::default(),
+            held: Vec::new(),
+            started: Timestamp::now(),
         }
     }
 
@@ -104,8 +132,43 @@ impl Process {
         self.watches.push(to);
     }
 
+    pub fn add_follower(&mut self, to: Sender<Frame>) {
+        // One that has gone away already is no concern of the process.
+        let _ = to.send(Frame::Started(self.seen.pid));
+        self.followers.push(to);
+    }
+
+    /// The process as a list of processes shows it.
+    pub fn info(&self) -> ProcessInfo {
+        ProcessInfo {
+            pid: self.seen.pid,
+            inside_pid: None,
+            parent: 1,
+            user: "root".to_owned(),
+            state: 'S',
+            cpu_us: 0,
+            resident: 0,
+            started: self.started,
+            terminal: None,
+            command: self.seen.request.process.argv.join(" "),
+        }
+    }
+
+    /// Prints: clients get it, and it is logged.
+    pub fn output(&mut self, stream: Stream, data: &[u8]) {
+        if let Err(problem) = self.log.append(stream, data) {
+            tracing::warn!(exec = %self.seen.request.exec, %problem, "output isn't logged");
+        }
+        self.tell_clients(&match stream {
+            Stream::Stdout => Frame::Stdout(data.to_vec()),
+            Stream::Stderr => Frame::Stderr(data.to_vec()),
+        });
+        self.followers
+            .retain(|follower| follower.send(Frame::Grown).is_ok());
+    }
+
     /// Sends a frame to every attached client; those that have gone away are forgotten.
-    pub fn tell_clients(&mut self, frame: &Frame) {
+    fn tell_clients(&mut self, frame: &Frame) {
         self.clients
             .retain(|client| client.send(frame.clone()).is_ok());
         self.seen.attached = self.clients.len();
@@ -113,21 +176,27 @@ impl Process {
 
     /// Ends the process. Its clients and watches hear of it, then their streams end.
     pub fn end(&mut self, code: i32) {
+        self.end_with(code, false);
+    }
+
+    /// The same, perhaps because there was no memory left.
+    pub fn end_with(&mut self, code: i32, out_of_memory: bool) {
         if !self.runs() {
             return;
         }
         let status = ExitStatus {
             code,
             finished: Timestamp::now(),
-            out_of_memory: false,
+            out_of_memory,
         };
         let frame = Frame::Exited(status.clone());
         self.tell_clients(&frame);
-        for watch in &self.watches {
+        for watch in self.watches.iter().chain(&self.followers) {
             // A watch that nobody reads any more is no concern of the process.
             let _ = watch.send(frame.clone());
         }
         self.seen.stage = Stage::Exited(status);
+        self.seen.paused = false;
         self.hang_up();
     }
 
@@ -135,6 +204,7 @@ impl Process {
     pub fn hang_up(&mut self) {
         self.clients.clear();
         self.watches.clear();
+        self.followers.clear();
         self.seen.attached = 0;
     }
 
@@ -144,6 +214,21 @@ impl Process {
             return false;
         }
         self.seen.signals.push(signal);
+        self.take(signal)
+    }
+
+    /// Lets the process go on; whether a signal that it got meanwhile ends it.
+    pub fn unpause(&mut self) -> bool {
+        self.seen.paused = false;
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().any(|signal| self.take(signal))
+    }
+
+    fn take(&mut self, signal: i32) -> bool {
+        if self.seen.paused && signal != SIGKILL {
+            self.held.push(signal);
+            return false;
+        }
         let survives =
             HARMLESS.contains(&signal) || (self.program == Program::Stubborn && signal != SIGKILL);
         if survives {
@@ -158,7 +243,7 @@ impl Process {
         match frame {
             Frame::Stdin(data) => {
                 if self.program == Program::Echoes {
-                    self.tell_clients(&Frame::Stdout(data.clone()));
+                    self.output(Stream::Stdout, &data);
                 }
                 self.seen.stdin.extend_from_slice(&data);
                 false

@@ -2,8 +2,14 @@
 
 use std::io::Read;
 
+use kleene_doors::files::{FilesOf, PathKind, UnpackOptions};
 use kleene_doors::frames::Frame;
-use kleene_doors::host::{ContainerSetup, Mount, Network, Process as Wanted, Stdin};
+use kleene_doors::host::{
+    ContainerSetup, CopyUp, Host, Mount, Network, Probe, Process as Wanted, SourceKind, Stdin,
+};
+use kleene_doors::log::{FILE_HEADER, next_record, parse_file_header};
+use kleene_doors::storage::Root;
+use kleene_types::{Limits, Span};
 
 use super::*;
 
@@ -250,4 +256,182 @@ fn mounts_cover_what_is_beneath() {
         Path::new("/k/container/c/srv/database")
     );
     assert!(host.fs().is_dir(Path::new("/k/container/c/srv/data")));
+}
+
+#[test]
+fn output_is_logged_and_followed() {
+    let host = host();
+    let request = request("nginx", None);
+    let exec = &request.exec;
+    host.start(&request).unwrap();
+    assert!(host.log(exec).unwrap().is_empty());
+    let mut follower = host.follow(exec).unwrap();
+    for (number, text) in ["one", "two", "three"].iter().enumerate() {
+        host.print(exec, text.as_bytes());
+        if number < 2 {
+            host.rotate_log(exec);
+        }
+    }
+    host.print_error(exec, b"four");
+    let mut texts = Vec::new();
+    for mut file in host.log(exec).unwrap() {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        let (header, mut rest) = bytes.split_first_chunk::<FILE_HEADER>().unwrap();
+        texts.push(parse_file_header(*header).unwrap().to_string());
+        while let Some(record) = next_record(rest).unwrap() {
+            texts.push(String::from_utf8_lossy(record.data).into_owned());
+            rest = &rest[record.size()..];
+        }
+    }
+    // The first file is gone: a record of 13 + 3 bytes.
+    assert_eq!(texts, ["16", "two", "32", "three", "four"]);
+    host.finish(exec, 0);
+    let seen = frames(&mut follower);
+    assert!(matches!(seen[0], Frame::Started(_)));
+    assert_eq!(seen[1..5], vec![Frame::Grown; 4]);
+    assert_eq!(code(&seen[5..]), 0);
+    assert!(host.follow(exec).is_err());
+    host.forget(exec).unwrap();
+    assert!(host.log(exec).unwrap().is_empty());
+}
+
+#[test]
+fn a_pause_holds_signals_back() {
+    let host = host();
+    let request = request("nginx", None);
+    let (id, exec) = (&request.container, &request.exec);
+    let mut watch = host.start(&request).unwrap().watch;
+    host.pause(id, exec).unwrap();
+    let paused = |exec| match host.probe(exec).unwrap() {
+        Probe::Running { paused, .. } => Some(paused),
+        _ => None,
+    };
+    assert_eq!(paused(exec), Some(true));
+    host.terminate(id, exec).unwrap();
+    assert_eq!(paused(exec), Some(true));
+    host.unpause(id, exec).unwrap();
+    assert_eq!(code(&frames(&mut watch)), 143);
+    assert!(host.pause(id, exec).is_err());
+}
+
+#[test]
+fn programs_in_turn_and_such_that_stop_the_container() {
+    let host = host();
+    let fails = Program::Exits {
+        code: 1,
+        output: Vec::new(),
+    };
+    host.program("app", Program::InTurn(vec![fails, Program::Runs]));
+    host.program("stop", Program::Signals(15));
+    let mut watch = host.start(&request("app", None)).unwrap().watch;
+    assert_eq!(code(&frames(&mut watch)), 1);
+    let init = request("app", None);
+    let mut watch = host.start(&init).unwrap().watch;
+    let stop = request("stop", Some(init.exec.clone()));
+    let mut stopping = host.start(&stop).unwrap().watch;
+    assert_eq!(code(&frames(&mut stopping)), 0);
+    assert_eq!(code(&frames(&mut watch)), 143);
+}
+
+#[test]
+fn limits_and_what_is_used() {
+    let host = host();
+    host.warn_of_limits(&["no swap space"]);
+    let limits = Limits {
+        pids: Some(10),
+        ..Limits::default()
+    };
+    let warnings = host.check_limits(&limits, None, &[]).unwrap();
+    assert_eq!(warnings, ["no swap space"]);
+    let request = request("nginx", None);
+    let (id, exec) = (&request.container, &request.exec);
+    assert!(matches!(
+        host.stats(id, exec),
+        Err(HostError::NotRunning(_))
+    ));
+    host.start(&request).unwrap();
+    host.update_limits(id, exec, &limits).unwrap();
+    assert_eq!(host.seen(exec).unwrap().limits, limits);
+    assert_eq!(host.stats(id, exec).unwrap().pids.unwrap().current, 1);
+    assert_eq!(host.processes(id, exec).unwrap()[0].command, "nginx");
+    host.set_stats(id, Stats::default());
+    assert_eq!(host.stats(id, exec).unwrap(), Stats::default());
+    host.set_processes(id, Vec::new());
+    assert_eq!(host.processes(id, exec).unwrap(), []);
+    assert_eq!(host.instances().unwrap(), std::slice::from_ref(exec));
+    host.finish_out_of_memory(exec);
+    let Ok(Probe::Exited(status)) = host.probe(exec) else {
+        panic!("still there");
+    };
+    assert!(status.out_of_memory && status.code == 137);
+}
+
+#[test]
+fn hooks_are_what_parameters_say() {
+    let host = host();
+    let params = ["exec.prestart=echo a", "exec.stop=/bin/stop", "x=y"].map(str::to_owned);
+    let hooks = host.hooks(&params).unwrap();
+    assert_eq!(hooks.prestart, [["echo", "a"]]);
+    assert_eq!(hooks.stop.unwrap(), ["/bin/stop"]);
+    assert!(host.hooks(&["stop.timeout=x".to_owned()]).is_err());
+    let id = "cccccccccccc".parse().unwrap();
+    let second = Span::from_millis(1000);
+    host.run_host_command(&id, &hooks.prestart[0], second)
+        .unwrap();
+    let last = host.calls().pop().unwrap();
+    assert_eq!(last.object, "cccccccccccc echo a");
+    host.fail_next(Op::RunHostCommand);
+    assert!(host.run_host_command(&id, &[], second).is_err());
+}
+
+#[test]
+fn files_are_copied_in_and_out() {
+    let host = host();
+    let fs = host.fs();
+    fs.symlink(Path::new("/k/container/c/data"), Path::new("../srv/data"));
+    fs.create_dir_all(Path::new("/k/container/c/srv/data"));
+    fs.write(Path::new("/k/volumes/v/x"), b"volume");
+    let long = "n".repeat(150);
+    fs.symlink(&Path::new("/k/volumes/v").join(&long), Path::new("/app"));
+    let mounts = |read_only| {
+        vec![Mount {
+            source: PathBuf::from("/k/volumes/v"),
+            destination: "/srv/data".parse().unwrap(),
+            read_only,
+        }]
+    };
+    let of = |read_only| FilesOf::Stopped {
+        root: root(),
+        mounts: mounts(read_only),
+    };
+    let stat = |path: &str| host.stat_path(&of(false), Path::new(path)).unwrap();
+    let link = stat("/data").unwrap();
+    assert_eq!(link.target.as_deref(), Some("../srv/data"));
+    assert_eq!(link.leads_to, Some(PathKind::Directory));
+    assert_eq!(stat("/data/x").unwrap().size, 6);
+    assert_eq!(stat("/").unwrap().name, "/");
+    assert_eq!(stat("/nothing"), None);
+
+    let mut archive = Vec::new();
+    host.read_archive(&of(false), Path::new("/srv"), &mut archive)
+        .unwrap();
+    let write = |directory: &str, read_only, archive: &[u8]| {
+        let options = UnpackOptions::default();
+        let from = &mut &*archive;
+        host.write_archive(&of(read_only), Path::new(directory), from, options)
+    };
+    write("/app", true, &archive).unwrap();
+    let copied = fs.read(Path::new("/k/container/c/app/srv/data/x"));
+    assert_eq!(copied.as_deref(), Some(&b"volume"[..]));
+    assert!(fs.exists(&Path::new("/k/container/c/app/srv/data").join(&long)));
+    for (directory, archive) in [
+        ("/data", archive.as_slice()),
+        ("/nothing", &archive),
+        ("/app", &[1; 512]),
+        ("/app", &archive[..1000]),
+    ] {
+        let refused = write(directory, true, archive);
+        assert!(matches!(refused, Err(HostError::Source(_))), "{directory}");
+    }
 }
