@@ -66,6 +66,9 @@ pub struct LinuxHostConfig {
     pub monitor: PathBuf,
     /// An outside OCI runtime to start containers with.
     pub oci_runtime: Option<PathBuf>,
+    /// Whether jail parameters may name commands to be run on the host (`exec.prestart` and the
+    /// like): whoever may create a container is root on the host then.
+    pub allow_host_commands: bool,
 }
 
 /// Linux as a host.
@@ -78,6 +81,7 @@ pub struct LinuxHost {
     nursery: OwnedFd,
     reaper: Reaper,
     outside: Outside,
+    host_commands: bool,
 }
 
 /// Finds the monitor's program where it is installed: beside the running program, or in
@@ -117,6 +121,7 @@ impl LinuxHost {
             cache_dir,
             monitor,
             oci_runtime,
+            allow_host_commands,
         } = config;
         let state = State::open(state_dir).map_err(failed(format!(
             "opening the directory {}",
@@ -146,6 +151,7 @@ impl LinuxHost {
             nursery,
             reaper,
             outside,
+            host_commands: *allow_host_commands,
         })
     }
 

@@ -41,6 +41,7 @@ pub fn config(tmp: &Path) -> LinuxHostConfig {
         cache_dir: tmp.join("cache"),
         monitor: env!("CARGO_BIN_EXE_kleene-monitor").into(),
         oci_runtime: None,
+        allow_host_commands: false,
     }
 }
 
