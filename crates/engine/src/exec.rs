@@ -267,7 +267,8 @@ impl Engine {
         })
     }
 
-    fn host_mount(&self, spec: &MountSpec) -> Result<Mount, EngineError> {
+    /// A mount as the host makes it. Its source is looked at again.
+    pub(crate) fn host_mount(&self, spec: &MountSpec) -> Result<Mount, EngineError> {
         let source = match &spec.kind {
             MountKind::Volume(name) => {
                 let dataset = Dataset::Volume(name.clone());

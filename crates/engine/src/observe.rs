@@ -1,71 +1,124 @@
-//! Looking at containers from outside, and reaching into them: output, usage, processes, files,
-//! events.
+//! Looking at containers from outside, and reaching into them: output, usage, processes, files.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::time::Duration;
 
-use kleene_doors::files::{PathStat, UnpackOptions};
+use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
+use kleene_doors::host::HostError;
 use kleene_doors::observe::ProcessInfo;
-use kleene_doors::storage::Change;
-use kleene_types::{ContainerId, ExecId, Signal};
+use kleene_doors::storage::{Change, Dataset};
+use kleene_store::{ContainerRecord, ExecRecord};
+use kleene_types::{ContainerId, ExecId, Signal, Timestamp};
 
-use crate::{Engine, EngineError, Exit, Later, LogView, StartedExec, StatsView};
+use crate::locks::{Guard, Key, Mode};
+use crate::running::Init;
+use crate::{ContainerState, Engine, EngineError, Exit, Later, LogView, StartedExec, StatsView};
 
 fn not_yet<T>() -> Result<T, EngineError> {
     Err(EngineError::NotYet("this is not available yet".to_owned()))
 }
 
 impl Engine {
-    /// Usage of the named containers, or of all that run when none is named. Those that don't run
-    /// are left out unless they were named.
+    /// Usage of the named containers, or of all that run when none is named: in the order in which
+    /// they are named, or the newest first. Those that don't run are left out unless they were named.
     ///
     /// # Errors
     /// [`EngineError::ContainerNotFound`], [`EngineError::ContainerNotRunning`] for one that was
     /// named.
-    pub fn container_stats(&self, _references: &[String]) -> Result<Vec<StatsView>, EngineError> {
-        not_yet()
+    pub fn container_stats(&self, references: &[String]) -> Result<Vec<StatsView>, EngineError> {
+        if references.is_empty() {
+            return self.all_stats();
+        }
+        let mut views: Vec<StatsView> = Vec::new();
+        for reference in references {
+            let (container, init) = self.running_container(reference)?;
+            if views.iter().all(|view| view.id != container.id) {
+                views.push(self.stats_of(container, &init)?);
+            }
+        }
+        Ok(views)
+    }
+
+    fn all_stats(&self) -> Result<Vec<StatsView>, EngineError> {
+        let running = self.running.all();
+        let mut views = Vec::new();
+        for container in self.store.containers()? {
+            let Some(init) = running.get(&container.id) else {
+                continue;
+            };
+            match self.stats_of(container, init) {
+                Ok(view) => views.push(view),
+                // It has ended in the meantime.
+                Err(EngineError::ContainerNotRunning(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(views)
+    }
+
+    fn stats_of(&self, container: ContainerRecord, init: &Init) -> Result<StatsView, EngineError> {
+        let stats = self.host.stats(&container.id, &init.exec);
+        Ok(StatsView {
+            stats: stats.map_err(|error| not_running(error, &container))?,
+            read: Timestamp::now(),
+            id: container.id,
+            name: container.name,
+        })
     }
 
     /// Processes of a running container, by their ids.
     ///
     /// # Errors
     /// [`EngineError::ContainerNotRunning`].
-    pub fn container_top(&self, _reference: &str) -> Result<Vec<ProcessInfo>, EngineError> {
-        not_yet()
+    pub fn container_top(&self, reference: &str) -> Result<Vec<ProcessInfo>, EngineError> {
+        let (container, init) = self.running_container(reference)?;
+        let processes = self.host.processes(&container.id, &init.exec);
+        processes.map_err(|error| not_running(error, &container))
     }
 
     /// What differs between a container and its image, by path.
     ///
     /// # Errors
     /// [`EngineError::ContainerNotFound`].
-    pub fn container_changes(&self, _reference: &str) -> Result<Vec<Change>, EngineError> {
-        not_yet()
+    pub fn container_changes(&self, reference: &str) -> Result<Vec<Change>, EngineError> {
+        let id = self.find_container(reference)?.id;
+        let _lock = self
+            .locks
+            .hold([(Key::Container(id.clone()), Mode::Shared)]);
+        self.recorded_container(&id)?;
+        Ok(self.storage.changes(&id)?)
     }
 
     /// The output that is kept of a container's runs. Read it with [`Engine::log_files`].
     ///
     /// # Errors
     /// [`EngineError::ContainerNotFound`].
-    pub fn container_log(&self, _reference: &str) -> Result<LogView, EngineError> {
-        not_yet()
+    pub fn container_log(&self, reference: &str) -> Result<LogView, EngineError> {
+        let container = self.find_container(reference)?;
+        let last = container.last_run.as_ref().map(|run| &run.init);
+        let mut execs = self.store.execs_of(&container.id)?;
+        execs.retain(|exec| exec.started.is_some() && (exec.first || Some(&exec.id) == last));
+        execs.sort_by_key(|exec| exec.started);
+        Ok(LogView { execs })
     }
 
     /// The output that is kept of an execution instance.
     ///
     /// # Errors
     /// [`EngineError::ExecNotFound`].
-    pub fn exec_log(&self, _reference: &str) -> Result<LogView, EngineError> {
-        not_yet()
+    pub fn exec_log(&self, reference: &str) -> Result<LogView, EngineError> {
+        let execs = vec![self.find_exec(reference)?];
+        Ok(LogView { execs })
     }
 
     /// The files of an execution instance's log, the oldest first: see [`kleene_doors::log`].
     ///
     /// # Errors
     /// When they can't be opened.
-    pub fn log_files(&self, _exec: &ExecId) -> Result<Vec<std::fs::File>, EngineError> {
-        not_yet()
+    pub fn log_files(&self, exec: &ExecId) -> Result<Vec<std::fs::File>, EngineError> {
+        Ok(self.host.log(exec)?)
     }
 
     /// A stream that tells when a running instance's log has grown: see
@@ -73,24 +126,44 @@ impl Engine {
     ///
     /// # Errors
     /// When the host can't tell.
-    pub fn log_follow(&self, _exec: &ExecId) -> Result<Option<UnixStream>, EngineError> {
-        not_yet()
+    pub fn log_follow(&self, exec: &ExecId) -> Result<Option<UnixStream>, EngineError> {
+        match self.host.follow(exec) {
+            Ok(stream) => Ok(Some(stream)),
+            Err(HostError::NotRunning(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A new client's stream to a container's first process.
     ///
     /// # Errors
     /// [`EngineError::ContainerNotRunning`].
-    pub fn container_attach(&self, _reference: &str) -> Result<StartedExec, EngineError> {
-        not_yet()
+    pub fn container_attach(&self, reference: &str) -> Result<StartedExec, EngineError> {
+        let (container, init) = self.running_container(reference)?;
+        let stream = self.host.attach(&init.exec);
+        Ok(StartedExec {
+            attached: Some(stream.map_err(|error| not_running(error, &container))?),
+            id: init.exec,
+        })
     }
 
     /// A new client's stream to an execution instance.
     ///
     /// # Errors
     /// [`EngineError::ExecNotFound`], [`EngineError::Conflict`] when it doesn't run.
-    pub fn exec_attach(&self, _reference: &str) -> Result<StartedExec, EngineError> {
-        not_yet()
+    pub fn exec_attach(&self, reference: &str) -> Result<StartedExec, EngineError> {
+        let exec = self.find_exec(reference)?;
+        if !exec.is_running() {
+            return Err(exec_not_running(&exec));
+        }
+        let stream = self.host.attach(&exec.id).map_err(|error| match error {
+            HostError::NotRunning(_) => exec_not_running(&exec),
+            other => other.into(),
+        })?;
+        Ok(StartedExec {
+            id: exec.id,
+            attached: Some(stream),
+        })
     }
 
     /// How a container's last run ended; `None` while it runs, waits for its restart, or was never
@@ -98,8 +171,18 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::ContainerNotFound`].
-    pub fn container_exit(&self, _reference: &str) -> Result<Option<Exit>, EngineError> {
-        not_yet()
+    pub fn container_exit(&self, reference: &str) -> Result<Option<Exit>, EngineError> {
+        let view = self.container_inspect(reference)?;
+        if view.state != ContainerState::Exited {
+            return Ok(None);
+        }
+        Ok(view.record.last_run.and_then(|run| {
+            run.ended.map(|(_, exit_code)| Exit {
+                id: view.record.id,
+                exit_code,
+                out_of_memory: run.out_of_memory,
+            })
+        }))
     }
 
     /// Stops all processes of a container in their tracks.
@@ -146,41 +229,46 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::ContainerNotFound`].
-    pub fn stat_path(
-        &self,
-        _reference: &str,
-        _path: &Path,
-    ) -> Result<Option<PathStat>, EngineError> {
-        not_yet()
+    pub fn stat_path(&self, reference: &str, path: &Path) -> Result<Option<PathStat>, EngineError> {
+        let files = self.files(reference, path, Mode::Shared)?;
+        let found = self.host.stat_path(&files.of, path);
+        found.map_err(|error| not_running(error, &files.container))
     }
 
     /// Writes what is at a path in a container as a tar archive: see
-    /// [`kleene_doors::host::Host::read_archive`].
+    /// [`kleene_doors::host::Host::read_archive`]. A container that doesn't run is neither started
+    /// nor removed meanwhile: that waits.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] when nothing is there.
     pub fn read_archive(
         &self,
-        _reference: &str,
-        _path: &Path,
-        _to: &mut dyn Write,
+        reference: &str,
+        path: &Path,
+        to: &mut dyn Write,
     ) -> Result<(), EngineError> {
-        not_yet()
+        let files = self.files(reference, path, Mode::Shared)?;
+        let read = self.host.read_archive(&files.of, path, to);
+        read.map_err(|error| not_running(error, &files.container))
     }
 
-    /// Unpacks a tar archive in a directory of a container.
+    /// Unpacks a tar archive in a directory of a container. One that doesn't run is neither started
+    /// nor removed meanwhile, and nobody else reads or writes its files: that waits.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] when there is no such directory, it is read-only, or the archive is
-    /// bad.
+    /// [`EngineError::Invalid`] when there is no such directory or the archive is bad,
+    /// [`EngineError::Conflict`] when it lies on a read-only mount.
     pub fn write_archive(
         &self,
-        _reference: &str,
-        _directory: &Path,
-        _from: &mut dyn Read,
-        _options: UnpackOptions,
+        reference: &str,
+        directory: &Path,
+        from: &mut dyn Read,
+        options: UnpackOptions,
     ) -> Result<(), EngineError> {
-        not_yet()
+        let files = self.files(reference, directory, Mode::Exclusive)?;
+        refuse_read_only(&files.container, directory)?;
+        let written = self.host.write_archive(&files.of, directory, from, options);
+        written.map_err(|error| not_running(error, &files.container))
     }
 
     /// Does what was to be done later.
@@ -189,5 +277,105 @@ impl Engine {
     /// When it fails; it isn't tried again.
     pub fn due(&self, _call: Later) -> Result<(), EngineError> {
         not_yet()
+    }
+
+    /// A container that runs, and its first process.
+    fn running_container(&self, reference: &str) -> Result<(ContainerRecord, Init), EngineError> {
+        let container = self.find_container(reference)?;
+        match self.running.get(&container.id) {
+            Some(init) => Ok((container, init)),
+            None => Err(EngineError::ContainerNotRunning(container.name.to_string())),
+        }
+    }
+
+    /// How a container's files are reached. One that doesn't run is locked as long as they are used:
+    /// its file systems are mounted for that, and a second time they must not be. One that runs is
+    /// not, since its end couldn't be recorded as long as it was.
+    fn files(&self, reference: &str, path: &Path, mode: Mode) -> Result<Files<'_>, EngineError> {
+        check_path(path)?;
+        let id = self.find_container(reference)?.id;
+        if let Some(init) = self.running.get(&id) {
+            return Ok(Files {
+                of: FilesOf::Running { init: init.exec },
+                container: self.recorded_container(&id)?,
+                _lock: None,
+            });
+        }
+        let lock = self.locks.hold([(Key::Container(id.clone()), mode)]);
+        let container = self.recorded_container(&id)?;
+        // It may have been started while the lock was waited for.
+        if let Some(init) = self.running.get(&id) {
+            return Ok(Files {
+                of: FilesOf::Running { init: init.exec },
+                container,
+                _lock: None,
+            });
+        }
+        let mounts = container.mounts.iter();
+        let mounts = mounts.map(|spec| self.host_mount(spec));
+        let of = FilesOf::Stopped {
+            root: self.storage.root(&Dataset::Container(id))?,
+            mounts: mounts.collect::<Result<_, _>>()?,
+        };
+        Ok(Files {
+            of,
+            container,
+            _lock: Some(lock),
+        })
+    }
+}
+
+/// A container's files.
+struct Files<'a> {
+    of: FilesOf,
+    container: ContainerRecord,
+    _lock: Option<Guard<'a>>,
+}
+
+/// The host's error about a container; that it doesn't run is told by the container's name.
+fn not_running(error: HostError, container: &ContainerRecord) -> EngineError {
+    match error {
+        HostError::NotRunning(_) => EngineError::ContainerNotRunning(container.name.to_string()),
+        other => other.into(),
+    }
+}
+
+fn exec_not_running(exec: &ExecRecord) -> EngineError {
+    let id = &exec.id;
+    EngineError::Conflict(match exec.ended {
+        Some((_, code)) => format!(
+            "execution instance {id} has ended with exit code {code}: create and start a new one"
+        ),
+        None => format!("execution instance {id} is not running: start it"),
+    })
+}
+
+fn check_path(path: &Path) -> Result<(), EngineError> {
+    let problem = if !path.is_absolute() {
+        "is not absolute: begin it with a slash"
+    } else if path.as_os_str().as_encoded_bytes().contains(&0) {
+        "holds a NUL byte"
+    } else {
+        return Ok(());
+    };
+    let path = path.display();
+    Err(EngineError::Invalid(format!("the path '{path}' {problem}")))
+}
+
+/// Refuses to write on a read-only mount. (Where links or `..` lead is only noticed by the host.)
+fn refuse_read_only(container: &ContainerRecord, path: &Path) -> Result<(), EngineError> {
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Ok(());
+    }
+    let mut mounts = container.mounts.iter().rev();
+    let covering = mounts.find(|mount| path.starts_with(mount.destination.as_str()));
+    match covering {
+        Some(mount) if mount.read_only => Err(EngineError::Conflict(format!(
+            "'{}' in container '{}' can't be written to: the mount at '{}' is read-only",
+            path.display(),
+            container.name,
+            mount.destination
+        ))),
+        _ => Ok(()),
     }
 }
