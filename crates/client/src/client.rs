@@ -1,6 +1,10 @@
 //! The client and its HTTP requests.
 
+use std::convert::Infallible;
+use std::io;
+
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -17,8 +21,11 @@ use crate::error::ClientError;
 use crate::tls::TlsOptions;
 use crate::transport::Connector;
 
+/// What a request carries.
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
 /// A connection that takes requests.
-pub(crate) type Sender = SendRequest<Full<Bytes>>;
+pub(crate) type Sender = SendRequest<Body>;
 
 /// Speaks to one daemon.
 ///
@@ -107,8 +114,10 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, ClientError> {
-        let mut request = Request::new(Full::new(body.clone()));
+    ) -> Result<Request<Body>, ClientError> {
+        let json = !body.is_empty();
+        let body = Full::new(body).map_err(|never: Infallible| match never {});
+        let mut request = Request::new(body.boxed_unsync());
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().map_err(|error| ClientError::Protocol {
             what: format!("'{path}' is no path of the API"),
@@ -117,7 +126,7 @@ impl Client {
         let host = HeaderValue::from_str(&self.address().authority());
         let host = host.unwrap_or(HeaderValue::from_static("localhost"));
         request.headers_mut().insert(HOST, host);
-        if !body.is_empty() {
+        if json {
             let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(CONTENT_TYPE, json);
         }
@@ -127,7 +136,7 @@ impl Client {
     /// Sends a request over the kept connection, or over a new one when the daemon has closed that.
     pub(crate) async fn exchange(
         &self,
-        request: Request<Full<Bytes>>,
+        request: Request<Body>,
     ) -> Result<(Response<Incoming>, Sender), ClientError> {
         let kept = self.idle.lock().await.take();
         let request = match kept {
@@ -158,7 +167,7 @@ impl Client {
         }
     }
 
-    async fn give_back(&self, sender: Sender) {
+    pub(crate) async fn give_back(&self, sender: Sender) {
         *self.idle.lock().await = Some(sender);
     }
 

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use kleene_api::{
-    Channel, Control, ExecConfig, ExecInspect, ExecStartConfig, ExitInfo, IdResponse, MessageType,
-    STREAMS_PROTOCOL, WindowSize,
+    Channel, Control, ExecAttachConfig, ExecConfig, ExecInspect, ExecStartConfig, ExitInfo,
+    IdResponse, MessageType, STREAMS_PROTOCOL, WindowSize,
 };
+use serde::Serialize;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::HostAddress;
@@ -59,9 +60,59 @@ impl Client {
     /// # Errors
     /// When the session can't be opened; failures to start are events of the session.
     pub async fn exec_start(&self, config: &ExecStartConfig) -> Result<ExecSession, ClientError> {
-        let socket = self
-            .session("/exec/start", Some(STREAMS_PROTOCOL), config)
-            .await?;
+        self.streams("/exec/start", config).await
+    }
+
+    /// Attaches to a container's first process: see [`Client::exec_attach`].
+    ///
+    /// # Errors
+    /// When the session can't be opened.
+    pub async fn container_attach(
+        &self,
+        container: &str,
+        stdin: bool,
+        window: Option<WindowSize>,
+    ) -> Result<ExecSession, ClientError> {
+        self.attach(Some(container), None, stdin, window).await
+    }
+
+    /// Attaches to a running execution instance. The session carries its streams from now on, until
+    /// the process ends; one that is left doesn't end the process. That there is none is an
+    /// [`ExecEvent::Exit`] with an error.
+    ///
+    /// # Errors
+    /// When the session can't be opened.
+    pub async fn exec_attach(
+        &self,
+        exec: &str,
+        stdin: bool,
+        window: Option<WindowSize>,
+    ) -> Result<ExecSession, ClientError> {
+        self.attach(None, Some(exec), stdin, window).await
+    }
+
+    async fn attach(
+        &self,
+        container: Option<&str>,
+        exec: Option<&str>,
+        stdin: bool,
+        window: Option<WindowSize>,
+    ) -> Result<ExecSession, ClientError> {
+        let config = ExecAttachConfig {
+            container_id: container.map(str::to_owned),
+            exec_id: exec.map(str::to_owned),
+            stdin,
+            window,
+        };
+        self.streams("/exec/attach", &config).await
+    }
+
+    async fn streams(
+        &self,
+        path: &str,
+        config: &impl Serialize,
+    ) -> Result<ExecSession, ClientError> {
+        let socket = self.session(path, Some(STREAMS_PROTOCOL), config).await?;
         let (sink, stream) = socket.split();
         Ok(ExecSession {
             input: ExecInput {

@@ -1,28 +1,38 @@
 //! Speaks to kleened over Unix sockets, TCP and TLS: one method an operation.
 //!
 //! A [`Client`] keeps one HTTP/1.1 connection open and uses it for one request after the other; the
-//! operations over WebSockets ([`Client::exec_start`], [`Client::image_create`],
-//! [`Client::image_build`]) take that connection over, so that running a container costs one
-//! connection in all. Requests and answers are the types of `kleene-api`.
+//! operations over WebSockets ([`Client::exec_start`], [`Client::container_attach`],
+//! [`Client::image_create`]…) take that connection over, so that running a container costs one
+//! connection in all; those that stream an answer ([`Client::container_logs`], [`Client::events`],
+//! [`Client::get_archive`]) end it with the answer. Requests and answers are the types of `kleene-api`.
 //!
 //! Futures of this crate need a tokio runtime with input, output and timers enabled.
 
 mod address;
+mod archive;
+mod body;
 mod client;
 mod containers;
 mod error;
+mod events;
 mod exec;
 mod images;
+mod logs;
 mod networks;
+mod query;
 mod tls;
 mod transport;
 mod volumes;
 mod websocket;
 
 pub use address::{AddressError, HostAddress};
+pub use body::Download;
 pub use client::Client;
+pub use containers::WaitCondition;
 pub use error::{ClientError, TlsError};
+pub use events::{EventOptions, EventStream};
 pub use exec::{ExecEvent, ExecEvents, ExecInput, ExecSession};
 pub use images::{BuildEvent, BuildSession, CreateEvent, CreateSession};
+pub use logs::{LogOptions, LogRecord, LogStream, Output};
 pub use tls::TlsOptions;
 pub use websocket::Closing;

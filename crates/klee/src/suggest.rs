@@ -31,7 +31,7 @@ impl Noun {
     async fn names(self, client: &Client) -> Result<Vec<String>, ClientError> {
         Ok(match self {
             Self::Container => {
-                let containers = client.container_list(true).await?;
+                let containers = client.container_list(true, false).await?;
                 containers.into_iter().map(|c| c.container.name).collect()
             }
             Self::Image => {

@@ -62,7 +62,7 @@ pub async fn create(
     options: &ContainerOptions,
 ) -> CommandResult<String> {
     let id = match client.container_create(config).await {
-        Ok(id) => id,
+        Ok(created) => created.id,
         Err(error) => {
             let image = config.image.as_deref().unwrap_or_default();
             let about_image = error.status() == Some(404) && error.to_string().contains("image");

@@ -42,7 +42,7 @@ pub struct Options {
 /// # Errors
 /// When the request fails.
 pub async fn run(session: &Session, options: Options) -> CommandResult {
-    let containers = session.client().await?.container_list(options.all).await?;
+    let containers = session.client().await?.container_list(options.all, false).await?;
     if options.list.quiet {
         let ids = containers
             .iter()

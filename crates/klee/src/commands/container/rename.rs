@@ -31,7 +31,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     };
     let client = session.client().await?;
     match client.container_update(&options.container, &config).await {
-        Ok(id) => session.ui.line(&id)?,
+        Ok(done) => session.ui.line(&done.id)?,
         Err(error) => {
             return Err(Noun::Container
                 .failed(&client, &options.container, error)

@@ -36,7 +36,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
 
 /// Sees to it that the container doesn't run. The answer is its id.
 async fn stopped(client: &Client, name: &str) -> Result<String, ClientError> {
-    match client.container_stop(name).await {
+    match client.container_stop(name, None).await {
         Err(error) if error.status() == Some(404) => {
             let inspected = client.container_inspect(name).await?;
             if inspected.container.running {

@@ -51,7 +51,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
 
 /// Stops a container that may not run. The answer is its id if it did.
 async fn stop(client: &Client, name: &str) -> CommandResult<Option<String>> {
-    match client.container_stop(name).await {
+    match client.container_stop(name, None).await {
         Ok(id) => Ok(Some(id)),
         // It doesn't run, or doesn't exist: the removal tells.
         Err(error) if error.status() == Some(404) => Ok(None),

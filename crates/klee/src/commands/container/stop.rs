@@ -22,7 +22,7 @@ pub struct Options {
 /// When the daemon can't be reached; a failure with one container doesn't stop the others.
 pub async fn run(session: &Session, options: Options) -> CommandResult {
     let client = &session.client().await?;
-    let stop = async |name: String| match client.container_stop(&name).await {
+    let stop = async |name: String| match client.container_stop(&name, None).await {
         Ok(id) => session.ui.line(&id),
         Err(error) => Err(Noun::Container.failed(client, &name, error).await),
     };

@@ -76,7 +76,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     };
     let client = session.client().await?;
     match client.container_update(container, &config).await {
-        Ok(id) => session.ui.line(&id)?,
+        Ok(done) => session.ui.line(&done.id)?,
         Err(error) => return Err(Noun::Container.failed(&client, container, error).await),
     }
     Ok(Exit::Success)
