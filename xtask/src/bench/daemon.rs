@@ -56,7 +56,8 @@ impl Daemon {
         })
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command of the command line.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(shell::target_dir("release").join("klee"));
         let host = format!("http://{}", self.directory.join("kleened.sock").display());
         command
@@ -127,8 +128,11 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if self.child.is_some() {
-            // After a failure in the middle; its container would live on.
-            let _ = self.klee(&["rmc", "-f", "box"]);
+            // After a failure in the middle; its containers would live on.
+            let ids = self.klee(&["lsc", "-aq"]).unwrap_or_default();
+            for id in ids.lines() {
+                let _ = self.klee(&["rmc", "-f", id]);
+            }
         }
         let _ = self.end();
     }

@@ -93,6 +93,16 @@ impl Row {
         }
     }
 
+    /// A value by itself; larger is better.
+    pub fn at_least(what: &str, value: f64, unit: &str, target: f64) -> Self {
+        Self {
+            what: what.to_owned(),
+            value: format!("{value:.1} {unit}"),
+            target: format!("≥ {target} {unit}"),
+            kept: value >= target,
+        }
+    }
+
     /// A value by itself; smaller is better.
     pub fn absolute(what: &str, value: f64, unit: &str, target: f64) -> Self {
         Self {

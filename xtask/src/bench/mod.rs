@@ -4,6 +4,7 @@
 mod daemon;
 mod measure;
 mod peers;
+mod streams;
 mod volumes;
 
 use std::path::Path;
@@ -95,6 +96,8 @@ fn containers(scratch: &Path, rows: &mut Vec<Row>) -> Result<()> {
         &klee,
         1.15,
     ));
+
+    streams::run(&daemon, &peers, scratch, rows)?;
 
     for number in 0..1000 {
         daemon.request("POST", "/containers/create", &format!(

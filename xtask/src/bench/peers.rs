@@ -9,7 +9,7 @@ use super::measure::time_command;
 use crate::shell;
 
 /// Programs that busybox plays in the tree.
-const APPLETS: &[&str] = &["true", "sh", "sleep", "ls", "cat"];
+const APPLETS: &[&str] = &["true", "sh", "sleep", "ls", "cat", "yes", "head", "seq"];
 
 /// Hides cgroup2 of a hybrid host, which crun refuses to run on.
 const HYBRID: &str = "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\"";
@@ -126,19 +126,52 @@ impl Peers {
         shell::output(&mut self.crun(&["delete", "--force", "bench-box"])).map(drop)
     }
 
+    /// `crun run` of `seq`, with cgroup2 hidden.
+    pub fn crun_print(&self, lines: &str) -> Result<Command> {
+        let bundle = self.configure("print", &format!("seq {lines}"))?;
+        let bundle = bundle.display().to_string();
+        Ok(self.crun(&["run", "--bundle", &bundle, "bench-print"]))
+    }
+
+    fn podman(&self) -> Command {
+        let mut command = Command::new("podman");
+        command
+            .env("CONTAINERS_CONF", self.scratch.join("containers.conf"))
+            .arg("--root")
+            .arg(self.scratch.join("podman"))
+            .arg("--runroot")
+            .arg(self.scratch.join("podman-run"));
+        command
+    }
+
     /// Milliseconds of `podman run --rm` of `true`.
     pub fn podman_run(&self) -> Result<f64> {
         let rootfs = self.bundle.join("rootfs");
-        time_command(
-            Command::new("podman")
-                .env("CONTAINERS_CONF", self.scratch.join("containers.conf"))
-                .arg("--root")
-                .arg(self.scratch.join("podman"))
-                .arg("--runroot")
-                .arg(self.scratch.join("podman-run"))
-                .args(["run", "--rm", "--network", "none", "--rootfs"])
-                .arg(rootfs)
-                .arg("true"),
-        )
+        let mut command = self.podman();
+        command.args(["run", "--rm", "--network", "none", "--rootfs"]);
+        time_command(command.arg(rootfs).arg("true"))
+    }
+
+    /// Starts a numbered container with podman.
+    pub fn podman_start(&self, number: usize) -> Result<()> {
+        let rootfs = self.bundle.join("rootfs");
+        let name = format!("many-{number}");
+        let mut command = self.podman();
+        command.args([
+            "run",
+            "-d",
+            "--name",
+            &name,
+            "--network",
+            "none",
+            "--rootfs",
+        ]);
+        shell::output(command.arg(rootfs).args(["sleep", "3600"])).map(drop)
+    }
+
+    /// Removes it.
+    pub fn podman_remove(&self, number: usize) -> Result<()> {
+        let name = format!("many-{number}");
+        shell::output(self.podman().args(["rm", "-f", "-t", "0", &name])).map(drop)
     }
 }
