@@ -12,6 +12,7 @@
     reason = "this is test code: it may panic, and it starts the programs under test"
 )]
 
+pub mod crash;
 mod daemon;
 mod image;
 mod machine;
@@ -19,4 +20,4 @@ pub mod transcript;
 
 pub use daemon::{Daemon, Outcome, Room, built};
 pub use image::archive;
-pub use machine::Leaks;
+pub use machine::{Leaks, Traces};

@@ -48,3 +48,74 @@ fn find_cgroups(directory: &Path, depth: u32, ids: &[String], found: &mut BTreeS
         }
     }
 }
+
+/// What a Kleene root holds on the machine: its datasets, instances' directories, mounts, and the
+/// processes that work in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traces {
+    datasets: BTreeSet<String>,
+    instances: BTreeSet<String>,
+    mounts: BTreeSet<String>,
+    processes: BTreeSet<String>,
+}
+
+impl Traces {
+    /// Looks at a root of the `dir` room.
+    pub fn look(root: &Path) -> Self {
+        let mut datasets = BTreeSet::new();
+        for kind in ["image", "container", "volumes"] {
+            datasets.extend(names(&root.join(kind)).map(|name| format!("{kind}/{name}")));
+        }
+        Self {
+            datasets,
+            instances: names(&root.join("metadata/run")).collect(),
+            mounts: Leaks::look(root, &[]).mounts,
+            processes: processes_in(root),
+        }
+    }
+
+    /// The datasets: `container/ID`, `volumes/NAME`, `image/ID`.
+    pub fn datasets(&self, kind: &str) -> BTreeSet<String> {
+        let prefix = format!("{kind}/");
+        let named = self.datasets.iter();
+        named
+            .filter_map(|dataset| dataset.strip_prefix(&prefix))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Ids of the processes.
+    pub fn pids(&self) -> Vec<u32> {
+        let first = |line: &String| line.split(' ').next()?.parse().ok();
+        self.processes.iter().filter_map(first).collect()
+    }
+
+    /// The directories of execution instances.
+    pub fn instances(&self) -> &BTreeSet<String> {
+        &self.instances
+    }
+}
+
+fn names(directory: &Path) -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        // What a room keeps for itself.
+        .filter(|name| !name.starts_with('.') && name != "outside")
+}
+
+/// Processes whose working directory lies beneath `root`, which monitors' do.
+fn processes_in(root: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for pid in names(Path::new("/proc")).filter(|name| name.parse::<u32>().is_ok()) {
+        let Ok(directory) = std::fs::read_link(format!("/proc/{pid}/cwd")) else {
+            continue;
+        };
+        if directory.starts_with(root) {
+            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+            let command = command.unwrap_or_default().replace('\0', " ");
+            found.insert(format!("{pid} {command} in {}", directory.display()));
+        }
+    }
+    found
+}
