@@ -110,6 +110,11 @@ impl Engine {
     pub fn events_after(&self, sequence: u64) -> Vec<Event> {
         self.events.after(sequence)
     }
+
+    /// The number of the last event; 0 when there is none.
+    pub fn last_event(&self) -> u64 {
+        self.events.lock().last
+    }
 }
 
 /// The events of one engine.

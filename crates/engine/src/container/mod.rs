@@ -7,7 +7,7 @@ mod remove;
 mod stop;
 
 use kleene_doors::storage::Dataset;
-use kleene_store::{ContainerRecord, StoreError};
+use kleene_store::{ContainerRecord, ExecRecord, StoreError};
 use kleene_types::{ContainerId, ContainerName};
 
 use crate::locks::Key;
@@ -60,6 +60,14 @@ impl Engine {
             pid,
             record,
         })
+    }
+
+    /// Execution instances of a container, the newest first.
+    ///
+    /// # Errors
+    /// When the records can't be read.
+    pub fn container_execs(&self, id: &ContainerId) -> Result<Vec<ExecRecord>, EngineError> {
+        Ok(self.store.execs_of(id)?)
     }
 
     /// Changes a container's properties. Those of a running container count from its next start.
