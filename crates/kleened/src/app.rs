@@ -4,16 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kleene_api::SystemInfo;
-use kleene_engine::{Engine, EngineError};
+use kleene_engine::{Engine, EngineError, Event};
 use tokio::sync::{Semaphore, watch};
 
-/// Requests that may be inside of the engine at once. The blocking pool ([`BLOCKING_THREADS`]) has
-/// more threads than this, so that news of ended processes never queues behind requests that wait
-/// for just that news.
-const REQUESTS: usize = 448;
+/// Operations that may be inside of the engine at once.
+///
+/// Each kind of work has threads of its own, so that none of them can take all: whatever hundreds of
+/// slow operations wait for, questions are answered, and news of ended processes gets through.
+const OPERATIONS: usize = 384;
 
-/// Threads that the runtime should have for blocking work.
-pub const BLOCKING_THREADS: usize = 512;
+/// Questions that may be inside of the engine at once: what is answered from records and without
+/// waiting for anybody.
+const QUESTIONS: usize = 64;
+
+/// Transfers that may run at once. Each has a thread as long as its client takes.
+const TRANSFERS: usize = 64;
+
+/// Threads that the runtime should have for blocking work: those of requests, those of
+/// [`crate::supervisor`]'s deferred calls, and some for news of ended processes, which wait for
+/// nobody's permission.
+pub const BLOCKING_THREADS: usize =
+    OPERATIONS + QUESTIONS + TRANSFERS + crate::supervisor::DEFERRED + 64;
 
 /// Time limits of sessions.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +51,10 @@ impl Default for Timing {
 /// Shared by all requests.
 pub struct App {
     engine: Arc<Engine>,
-    requests: Semaphore,
+    operations: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
+    transfers: Arc<Semaphore>,
+    news: watch::Receiver<u64>,
     /// What the daemon is.
     pub info: SystemInfo,
     /// Time limits of sessions.
@@ -52,11 +66,21 @@ pub struct App {
 }
 
 impl App {
-    /// An application over an engine that has been reconciled.
-    pub fn new(engine: Arc<Engine>, info: SystemInfo, timing: Timing, stop: Stop) -> Self {
+    /// An application over an engine that has been reconciled. `news` changes when there are new
+    /// events.
+    pub fn new(
+        engine: Arc<Engine>,
+        info: SystemInfo,
+        timing: Timing,
+        stop: Stop,
+        news: watch::Receiver<u64>,
+    ) -> Self {
         Self {
             engine,
-            requests: Semaphore::new(REQUESTS),
+            operations: Arc::new(Semaphore::new(OPERATIONS)),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            transfers: Arc::new(Semaphore::new(TRANSFERS)),
+            news,
             info,
             timing,
             stop,
@@ -73,8 +97,62 @@ impl App {
         &self,
         work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
-        let _permit = self.requests.acquire().await;
-        run(&self.engine, work).await
+        self.run_within(&self.operations, work).await
+    }
+
+    /// As [`App::run`], for a question that is answered at once, from records: it is answered even
+    /// when all operations are stuck.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        self.run_within(&self.questions, work).await
+    }
+
+    /// As [`App::run`], for work whose length its client decides, because it reads or writes a body:
+    /// it keeps nobody else from working.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn transfer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        self.run_within(&self.transfers, work).await
+    }
+
+    async fn run_within<T: Send + 'static>(
+        &self,
+        permits: &Arc<Semaphore>,
+        work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let permit = Arc::clone(permits).acquire_owned().await;
+        run(&self.engine, move |engine| {
+            // The thread is taken until the work is done, however long somebody waits for it.
+            let _permit = permit;
+            work(engine)
+        })
+        .await
+    }
+
+    /// Changes when there are new events. The present ones count as seen.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        let mut news = self.news.clone();
+        news.mark_unchanged();
+        news
+    }
+
+    /// Events after the one with this number, from memory.
+    pub fn events_after(&self, sequence: u64) -> Vec<Event> {
+        self.engine.events_after(sequence)
+    }
+
+    /// The number of the last event.
+    pub fn last_event(&self) -> u64 {
+        self.engine.last_event()
     }
 }
 
@@ -105,6 +183,16 @@ impl Stop {
     pub fn new() -> (watch::Sender<bool>, Self) {
         let (sender, receiver) = watch::channel(false);
         (sender, Self(receiver))
+    }
+
+    /// Whether the daemon ends.
+    pub fn is_set(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Whether the daemon ends.
+    pub fn has_come(&self) -> bool {
+        *self.0.borrow()
     }
 
     /// Waits until the daemon ends.

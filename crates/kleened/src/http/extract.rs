@@ -108,7 +108,7 @@ impl Params {
     ///
     /// # Errors
     /// When there are others, or one is given twice.
-    fn texts<const N: usize>(self, known: [&str; N]) -> Result<[Option<String>; N], ApiError> {
+    pub fn texts<const N: usize>(self, known: [&str; N]) -> Result<[Option<String>; N], ApiError> {
         let mut values = [const { None }; N];
         for (name, value) in self.0 {
             let slot = known
@@ -145,16 +145,7 @@ impl Params {
         let texts = self.texts(known)?;
         let mut flags = [None; N];
         for ((flag, text), name) in flags.iter_mut().zip(texts).zip(known) {
-            *flag = match text.as_deref() {
-                None => None,
-                Some("true" | "1") => Some(true),
-                Some("false" | "0") => Some(false),
-                Some(other) => {
-                    return Err(ApiError::bad_request(format!(
-                        "the query parameter '{name}' is '{other}': give true or false"
-                    )));
-                }
-            };
+            *flag = text.map(|text| parse_flag(name, &text)).transpose()?;
         }
         Ok(flags)
     }
@@ -177,6 +168,20 @@ impl Params {
     /// When there is one.
     pub fn none(self) -> Result<(), ApiError> {
         self.texts([]).map(|[]| ())
+    }
+}
+
+/// A parameter that is `true` or `false`.
+///
+/// # Errors
+/// When it is neither.
+pub fn parse_flag(name: &str, text: &str) -> Result<bool, ApiError> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => Err(ApiError::bad_request(format!(
+            "the query parameter '{name}' is '{other}': give true or false"
+        ))),
     }
 }
 
