@@ -190,11 +190,6 @@ impl Stop {
         *self.0.borrow()
     }
 
-    /// Whether the daemon ends.
-    pub fn has_come(&self) -> bool {
-        *self.0.borrow()
-    }
-
     /// Waits until the daemon ends.
     pub async fn wait(&self) {
         // The sender only goes away with the daemon.

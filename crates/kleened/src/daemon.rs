@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
-use kleened::app::{App, BLOCKING_THREADS, Stop, Timing};
+use kleened::app::{Activity, App, BLOCKING_THREADS, Stop, Timing};
 use kleened::config::{Config, Place};
 use kleened::http::{self, error::log};
 use kleened::listen::{self, Listener};
@@ -70,19 +70,20 @@ pub fn run(config: &Config) -> Result<()> {
     };
     let store = Store::open(&info.database)?;
     let runtime = runtime().context("starting the runtime failed")?;
-    let watcher = Arc::new(Watcher::new(runtime.handle().clone()));
+    let (stop, stopped) = Stop::new();
+    let watcher = Arc::new(Watcher::new(runtime.handle().clone(), stopped.clone()));
     let engine = Arc::new(Engine::new(doors, store, Arc::clone(&watcher) as _));
     watcher.report_to(&engine);
     reconcile(&engine)?;
-    let (stop, stopped) = Stop::new();
     let system = SystemInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         os: std::env::consts::OS.to_owned(),
         storage_driver: info.driver.to_owned(),
         kleene_root: info.root,
     };
-    let app = Arc::new(App::new(engine, system, Timing::default(), stopped));
-    runtime.block_on(serve(app, listeners, stop))?;
+    let news = watcher.news();
+    let app = App::new(engine, system, Timing::default(), stopped, news);
+    runtime.block_on(serve(Arc::new(app), listeners, stop, watcher.calls()))?;
     runtime.shutdown_timeout(LAST_WORK);
     info!("kleened has stopped; running containers go on");
     Ok(())
@@ -140,7 +141,12 @@ fn reconcile(engine: &Engine) -> Result<(), EngineError> {
 }
 
 /// Serves until a signal asks for the end, and then until the last requests are answered.
-async fn serve(app: Arc<App>, listeners: Vec<Listener>, stop: watch::Sender<bool>) -> Result<()> {
+async fn serve(
+    app: Arc<App>,
+    listeners: Vec<Listener>,
+    stop: watch::Sender<bool>,
+    calls: &Activity,
+) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM failed")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT failed")?;
     let router = http::router(Arc::clone(&app));
@@ -166,6 +172,7 @@ async fn serve(app: Arc<App>, listeners: Vec<Listener>, stop: watch::Sender<bool
     let finished = async {
         while servers.join_next().await.is_some() {}
         app.sessions.idle().await;
+        calls.idle().await;
     };
     tokio::select! {
         () = finished => {}

@@ -9,10 +9,12 @@ use kleene_doors::host::ExitStatus;
 use kleene_engine::{Engine, EngineError, Later, Supervisor};
 use kleene_types::ExecId;
 use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
 use tracing::{debug, error, warn};
 
-use crate::app;
+use crate::app::{self, Activity, Stop};
 use crate::codec::FrameReader;
+use crate::http::error::log;
 
 /// Time until the end of a process is recorded again after that has failed; it doubles each time.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -20,21 +22,57 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// The longest such time.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
+/// Health checks that may run at once. Each has a thread as long as its command takes.
+const CHECKS: usize = 32;
+
+/// Other deferred calls that may run at once.
+const RESTARTS: usize = 32;
+
+/// Threads that deferred calls take at most.
+pub const DEFERRED: usize = CHECKS + RESTARTS;
+
 /// Watches over processes on a runtime.
 pub struct Watcher {
     runtime: Handle,
     engine: OnceLock<Weak<Engine>>,
+    stop: Stop,
     /// Counts up when there are new events.
-    events: tokio::sync::watch::Sender<u64>,
+    events: watch::Sender<u64>,
+    checks: Arc<Semaphore>,
+    restarts: Arc<Semaphore>,
+    /// Deferred calls that run.
+    calls: Activity,
 }
 
 impl Watcher {
     /// A watcher whose tasks run on `runtime`. Give it its engine with [`Watcher::report_to`].
-    pub fn new(runtime: Handle) -> Self {
+    pub fn new(runtime: Handle, stop: Stop) -> Self {
         Self {
             runtime,
             engine: OnceLock::new(),
-            events: tokio::sync::watch::Sender::new(0),
+            stop,
+            events: watch::Sender::new(0),
+            checks: Arc::new(Semaphore::new(CHECKS)),
+            restarts: Arc::new(Semaphore::new(RESTARTS)),
+            calls: Activity::default(),
+        }
+    }
+
+    /// Changes when there are new events.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.events.subscribe()
+    }
+
+    /// Deferred calls that run. When the daemon ends no further ones begin: what they were to do is
+    /// in the engine's records, from which the next daemon takes it up.
+    pub fn calls(&self) -> &Activity {
+        &self.calls
+    }
+
+    fn permits(&self, call: &Later) -> &Arc<Semaphore> {
+        match call {
+            Later::CheckHealth { .. } => &self.checks,
+            Later::Restart { .. } => &self.restarts,
         }
     }
 
@@ -61,13 +99,28 @@ impl Supervisor for Watcher {
         let Some(engine) = self.engine.get().cloned() else {
             return;
         };
+        let (stop, calls) = (self.stop.clone(), self.calls.clone());
+        let permits = Arc::clone(self.permits(&call));
         self.runtime.spawn(async move {
-            tokio::time::sleep(delay).await;
-            let Some(engine) = engine.upgrade() else {
+            let due = async {
+                tokio::time::sleep(delay).await;
+                permits.acquire_owned().await
+            };
+            let permit = tokio::select! {
+                permit = due => permit,
+                () = stop.wait() => return,
+            };
+            let _call = calls.enter();
+            let (Some(engine), false) = (engine.upgrade(), stop.is_set()) else {
                 return;
             };
             let what = format!("{call:?}");
-            if let Err(problem) = app::run(&engine, move |engine| engine.due(call)).await {
+            let done = app::run(&engine, move |engine| {
+                let _permit = permit;
+                engine.due(call)
+            });
+            if let Err(problem) = done.await {
+                log(&problem);
                 warn!(%problem, "{what}");
             }
         });

@@ -222,7 +222,7 @@ async fn execution_instances() {
     let (_, shown) = daemon.get(&format!("/exec/{exec}/inspect")).await;
     let wanted = json!({
         "id": exec, "container_id": container, "cmd": ["sleep"], "user": "www", "tty": true,
-        "running": false, "pid": null, "exit_code": null,
+        "running": false, "pid": null, "exit_code": null, "started": null, "finished": null,
     });
     assert_eq!(shown, wanted);
     let init = daemon.run_detached("web").await;

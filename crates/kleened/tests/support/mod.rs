@@ -138,7 +138,9 @@ impl Daemon {
             output: b"hello\n".to_vec(),
         };
         host.program("greet", greets);
-        let watcher = Arc::new(Watcher::new(tokio::runtime::Handle::current()));
+        let (stop, stopped) = Stop::new();
+        let runtime = tokio::runtime::Handle::current();
+        let watcher = Arc::new(Watcher::new(runtime, stopped.clone()));
         let doors = Doors {
             storage: storage.clone(),
             host: wrap(host.clone()),
@@ -153,8 +155,8 @@ impl Daemon {
             storage_driver: "memory".into(),
             kleene_root: "/memory".into(),
         };
-        let (stop, stopped) = Stop::new();
-        let app = Arc::new(App::new(engine.clone(), info, timing, stopped));
+        let app = App::new(engine.clone(), info, timing, stopped, watcher.news());
+        let app = Arc::new(app);
         let directory = tempfile::tempdir().unwrap();
         let address = format!("http://{}/k.sock", directory.path().display());
         let config = SocketConfig {

@@ -101,8 +101,8 @@ fn bad_containers_are_refused_by_name() {
             "use one of ipnet, host, vnet, disabled",
         ),
         (
-            with("restart_policy", "always".into()),
-            "use one of no, on-startup",
+            with("restart_policy", "sometimes".into()),
+            "use one of no, on-startup, on-failure[:TIMES], always",
         ),
         (
             mount("volume", "/srv", "/x"),
