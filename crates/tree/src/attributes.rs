@@ -46,6 +46,18 @@ impl Xattrs<'_> {
     }
 }
 
+/// All extended attributes of an entry.
+#[derive(Default)]
+pub(crate) struct Attributes {
+    /// Names and values.
+    pub list: Vec<(CString, Vec<u8>)>,
+}
+
+/// Reads all extended attributes; none where the file system has none.
+pub(crate) fn read(from: Node<'_>) -> Result<Attributes, Fault> {
+    xattr::all(from).map(|list| Attributes { list })
+}
+
 /// Sets the owner, then the extended attributes, then the mode: changing the owner clears set-id
 /// bits and capabilities, and an access ACL changes the mode's group bits. Times come last, since
 /// everything else may touch them. Gives the number of extended attributes the target can't hold.
@@ -130,38 +142,57 @@ mod xattr {
 
     /// Copies all extended attributes. Gives how many the target's file system refused to hold.
     pub fn copy(from: Node<'_>, to: Node<'_>) -> Result<u64, Fault> {
-        let mut names = [0_u8; USUAL];
-        let length = match list(from, &mut names) {
-            Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(0),
-            Ok(length) => length,
-            Err(Errno::RANGE) => return copy_named(from, to, &long_list(from)?),
-            Err(errno) => {
-                return Err(Fault {
-                    step: Step::ReadingAttributes,
-                    errno,
-                });
-            }
-        };
-        copy_named(from, to, names.get(..length).unwrap_or_default())
-    }
-
-    fn copy_named(from: Node<'_>, to: Node<'_>, names: &[u8]) -> Result<u64, Fault> {
         let mut skipped = 0;
-        let mut value = vec![0; USUAL];
-        for name in names.split_inclusive(|byte| *byte == 0) {
-            let Ok(name) = CStr::from_bytes_with_nul(name) else {
-                continue;
-            };
-            let length = match get_growing(from, name, &mut value) {
-                // It went away in the meantime.
-                Err(Errno::NODATA) => continue,
-                other => other.step(Step::ReadingAttributes)?,
-            };
-            if !set(to, name, value.get(..length).unwrap_or_default())? {
+        for (name, value) in all(from)? {
+            if !set(to, &name, &value)? {
                 skipped += 1;
             }
         }
         Ok(skipped)
+    }
+
+    /// Reads all extended attributes.
+    pub fn all(from: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
+        let mut names = [0_u8; USUAL];
+        match list(from, &mut names) {
+            Ok(0) | Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+            Ok(length) => all_named(from, names.get(..length).unwrap_or_default()),
+            Err(Errno::RANGE) => all_named(from, &long_list(from)?),
+            Err(errno) => Err(Fault {
+                step: Step::ReadingAttributes,
+                errno,
+            }),
+        }
+    }
+
+    fn all_named(from: Node<'_>, names: &[u8]) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
+        let mut found = Vec::new();
+        for name in names.split_inclusive(|byte| *byte == 0) {
+            let Ok(name) = CStr::from_bytes_with_nul(name) else {
+                continue;
+            };
+            // One that goes away in the meantime is none.
+            if let Some(value) = value(from, name)? {
+                found.push((name.to_owned(), value));
+            }
+        }
+        Ok(found)
+    }
+
+    /// One attribute's value; `None` when it isn't there.
+    pub fn value(from: Node<'_>, name: &CStr) -> Result<Option<Vec<u8>>, Fault> {
+        let mut value = vec![0; USUAL];
+        match get_growing(from, name, &mut value) {
+            Ok(length) => {
+                value.truncate(length);
+                Ok(Some(value))
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+            Err(errno) => Err(Fault {
+                step: Step::ReadingAttributes,
+                errno,
+            }),
+        }
     }
 
     /// Sets one attribute; `false` when the file system can't hold attributes of this kind.
@@ -235,11 +266,19 @@ mod xattr {
 /// Extended attributes elsewhere: a known gap.
 #[cfg(not(target_os = "linux"))]
 mod xattr {
-    use std::ffi::CStr;
+    use std::ffi::{CStr, CString};
     use std::os::fd::BorrowedFd;
 
     use super::Node;
     use crate::error::Fault;
+
+    pub fn all(_: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
+        Ok(Vec::new())
+    }
+
+    pub fn value(_: Node<'_>, _: &CStr) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(None)
+    }
 
     pub fn copy(_: Node<'_>, _: Node<'_>) -> Result<u64, Fault> {
         Ok(0)

@@ -9,14 +9,18 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use common::{Dir, assert_same, scratch, set_xattr};
-use kleene_tree::{CopyOptions, PopulateOutcome, copy_tree, populate, usage};
+use common::{Dir, Facts, assert_same, facts, scratch, set_xattr};
+use kleene_tree::{
+    CopyOptions, PopulateOutcome, UnpackOptions, copy_tree, pack_tar, populate, unpack_tar, usage,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, mknodat, utimensat};
@@ -168,6 +172,24 @@ fn dress(path: &Path, entry: &Entry) {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
+/// What an archive of the tree holds: no sockets, and links and devices once a name.
+fn archived(root: &Path) -> BTreeMap<PathBuf, Facts> {
+    let kind = |facts: &Facts| FileType::from_raw_mode(facts.mode);
+    let mut found = facts(root);
+    found.retain(|_, facts| kind(facts) != FileType::Socket);
+    for facts in found.values_mut() {
+        let alone = [
+            FileType::Symlink,
+            FileType::CharacterDevice,
+            FileType::BlockDevice,
+        ];
+        if alone.contains(&kind(facts)) {
+            facts.same_as = None;
+        }
+    }
+    found
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
 
@@ -190,5 +212,23 @@ proptest! {
         assert_same(&source.path, &filled.path);
         kleene_tree::remove_contents(source.fd()).unwrap();
         prop_assert_eq!(usage(source.fd()).unwrap().entries, 0);
+    }
+
+    #[test]
+    fn archives_equal_their_originals(entries in vec(entry(), 0..40)) {
+        let scratch = scratch();
+        let source = Dir::new(&scratch, "source");
+        build(&source.path, &entries);
+        let mut archive = Vec::new();
+        let packed = pack_tar(source.fd(), Path::new("."), Path::new("x"), &mut archive).unwrap();
+        let target = Dir::new(&scratch, "target");
+        let options = UnpackOptions { devices: true, ..UnpackOptions::default() };
+        let go_on = &mut |_| ControlFlow::Continue(());
+        let unpacked = unpack_tar(&mut archive.as_slice(), target.fd(), &options, go_on).unwrap();
+        prop_assert_eq!(unpacked.entries, packed.entries);
+        prop_assert_eq!(unpacked.bytes, packed.bytes);
+        prop_assert_eq!(packed.changed, 0);
+        let expected = archived(&source.path);
+        prop_assert_eq!(archived(&target.path.join("x")), expected);
     }
 }
