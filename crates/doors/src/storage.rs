@@ -268,6 +268,23 @@ pub trait Storage: Send + Sync {
     /// [`StorageError::NotFound`].
     fn usage(&self, dataset: &Dataset) -> Result<u64, StorageError>;
 
+    /// [`Storage::usage`] of all datasets of one kind, in no particular order. Rooms that have to ask
+    /// somebody else ask once for all. Datasets that vanish meanwhile are left out.
+    ///
+    /// # Errors
+    /// When the room can't tell.
+    fn usages(&self, kind: DatasetKind) -> Result<Vec<(Dataset, u64)>, StorageError> {
+        let mut usages = Vec::new();
+        for dataset in self.list(kind)? {
+            match self.usage(&dataset) {
+                Ok(bytes) => usages.push((dataset, bytes)),
+                Err(StorageError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(usages)
+    }
+
     /// What differs between a container and the snapshot that it was cloned from, by path.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kleene_doors::storage::StorageError;
+use kleene_types::{ByteSize, ContainerId};
 
 /// Clones that depend on a dataset stand in the way of destroying it.
 pub(crate) fn has_clones(dataset: String, clones: &[String]) -> StorageError {
@@ -26,4 +27,13 @@ pub(crate) fn mounted(dataset: String, on: &Path) -> StorageError {
             on.display()
         ),
     }
+}
+
+/// A container has more data than it is to be limited to.
+pub(crate) fn too_small(container: &ContainerId, quota: ByteSize, used: u64) -> StorageError {
+    StorageError::Invalid(format!(
+        "the storage of container '{container}' can't be limited to {} bytes: {used} bytes are in use \
+         already; choose a higher limit, or remove files first",
+        quota.bytes()
+    ))
 }

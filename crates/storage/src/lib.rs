@@ -15,6 +15,7 @@ pub mod zfs;
 /// The metadata database's file in the Kleene root.
 const DATABASE: &str = "metadata.sqlite";
 
+mod changes;
 mod error;
 mod lock;
 mod mounts;

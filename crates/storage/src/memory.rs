@@ -3,17 +3,19 @@
 //! Behaves like the real rooms, down to refusing to destroy what clones depend on, and can be told to
 //! fail.
 
+mod compare;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kleene_doors::storage::{
-    AdoptMode, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
+    AdoptMode, Change, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
 };
 use kleene_tree::memory::{MemFs, Node};
-use kleene_types::SnapshotName;
+use kleene_types::{ByteSize, ContainerId, SnapshotName};
 
-use crate::error::has_clones;
+use crate::error::{has_clones, too_small};
 
 /// Where the datasets are in the tree.
 const ROOT: &str = "/memory";
@@ -42,12 +44,17 @@ pub enum Operation {
     Root,
     /// [`Storage::usage`].
     Usage,
+    /// [`Storage::changes`].
+    Changes,
+    /// [`Storage::set_quota`].
+    SetQuota,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
     origin: Option<Snapshot>,
     snapshots: Vec<SnapshotName>,
+    quota: Option<ByteSize>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +62,13 @@ struct State {
     datasets: BTreeMap<Dataset, Entry>,
     foreign: HashMap<String, PathBuf>,
     failures: Vec<(Operation, StorageError)>,
+    without_quotas: bool,
+}
+
+impl State {
+    fn has_quotas(&self) -> bool {
+        !self.without_quotas
+    }
 }
 
 /// Datasets in memory: the trees are directories of a [`MemFs`], `/memory/volumes/NAME` and so on.
@@ -96,6 +110,52 @@ impl MemoryStorage {
             .unwrap_or_default()
     }
 
+    /// From now on the room has no quotas, as one of plain directories.
+    pub fn without_quotas(&self) {
+        self.lock().without_quotas = true;
+    }
+
+    /// The limit of a container's own data, if it is there and has one. A snapshot of a container
+    /// that has more than its limit fails for lack of space; nothing else looks at it.
+    pub fn quota(&self, container: &ContainerId) -> Option<ByteSize> {
+        let state = self.lock();
+        let dataset = Dataset::Container(container.clone());
+        state.datasets.get(&dataset)?.quota
+    }
+
+    fn container<'s>(
+        &self,
+        state: &'s State,
+        container: &ContainerId,
+    ) -> Result<(Dataset, &'s Entry), StorageError> {
+        let dataset = Dataset::Container(container.clone());
+        match state.datasets.get(&dataset) {
+            Some(entry) => Ok((dataset, entry)),
+            None => Err(StorageError::NotFound(self.name(&dataset))),
+        }
+    }
+
+    /// What differs from the dataset's origin, or from nothing.
+    fn compare(&self, dataset: &Dataset, entry: &Entry) -> Vec<Change> {
+        let origin = entry.origin.as_ref().map(snapshot_path);
+        let mut changes = Vec::new();
+        let at = self.mountpoint(dataset);
+        compare::directories(&self.fs, origin.as_deref(), &at, &mut changes);
+        changes.sort_unstable();
+        changes
+    }
+
+    /// Bytes of the files that differ from the dataset's origin.
+    fn own_bytes(&self, dataset: &Dataset, entry: &Entry) -> u64 {
+        let at = self.mountpoint(dataset);
+        let size = |change: &Change| {
+            let path = change.path.strip_prefix("/").unwrap_or(&change.path);
+            let bytes = self.fs.read(&at.join(path));
+            bytes.map_or(0, |bytes| bytes.len() as u64)
+        };
+        self.compare(dataset, entry).iter().map(size).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,7 +184,7 @@ impl MemoryStorage {
         }
         let entry = Entry {
             origin,
-            snapshots: Vec::new(),
+            ..Entry::default()
         };
         state.datasets.insert(dataset.clone(), entry);
         let path = self.mountpoint(dataset);
@@ -155,7 +215,7 @@ impl Storage for MemoryStorage {
             root: ROOT.to_owned(),
             metadata: Path::new(ROOT).join("metadata"),
             database: Path::new(ROOT).join(crate::DATABASE),
-            quotas: false,
+            quotas: self.lock().has_quotas(),
         }
     }
 
@@ -172,6 +232,13 @@ impl Storage for MemoryStorage {
             .ok_or_else(|| StorageError::NotFound(self.name(&snapshot.dataset)))?;
         if entry.snapshots.contains(&snapshot.name) {
             return Err(StorageError::Exists(format!("{ROOT}/{snapshot}")));
+        }
+        let used = self.own_bytes(&snapshot.dataset, entry);
+        if entry.quota.is_some_and(|quota| used > quota.bytes()) {
+            return Err(StorageError::NoSpace {
+                dataset: self.name(&snapshot.dataset),
+                root: ROOT.to_owned(),
+            });
         }
         entry.snapshots.push(snapshot.name.clone());
         let from = self.mountpoint(&snapshot.dataset);
@@ -266,23 +333,35 @@ impl Storage for MemoryStorage {
         Ok(self.measure(&self.mountpoint(dataset)))
     }
 
-    fn changes(
-        &self,
-        _container: &kleene_types::ContainerId,
-    ) -> Result<Vec<kleene_doors::storage::Change>, StorageError> {
-        Err(StorageError::Unsupported(
-            "this is not available yet".to_owned(),
-        ))
+    fn changes(&self, container: &ContainerId) -> Result<Vec<Change>, StorageError> {
+        let state = self.begin(Operation::Changes)?;
+        let (dataset, entry) = self.container(&state, container)?;
+        Ok(self.compare(&dataset, entry))
     }
 
     fn set_quota(
         &self,
-        _container: &kleene_types::ContainerId,
-        _quota: Option<kleene_types::ByteSize>,
+        container: &ContainerId,
+        quota: Option<ByteSize>,
     ) -> Result<(), StorageError> {
-        Err(StorageError::Unsupported(
-            "this is not available yet".to_owned(),
-        ))
+        let mut state = self.begin(Operation::SetQuota)?;
+        let (dataset, entry) = self.container(&state, container)?;
+        if let Some(quota) = quota {
+            if !state.has_quotas() {
+                return Err(StorageError::Unsupported(format!(
+                    "the storage of container '{container}' can't be limited: this room in memory \
+                     was told to have no quotas"
+                )));
+            }
+            let used = self.own_bytes(&dataset, entry);
+            if used > quota.bytes() {
+                return Err(too_small(container, quota, used));
+            }
+        }
+        if let Some(entry) = state.datasets.get_mut(&dataset) {
+            entry.quota = quota;
+        }
+        Ok(())
     }
 }
 

@@ -123,6 +123,28 @@ pub(crate) fn clear_default_acl(dir: BorrowedFd<'_>) -> Result<(), Fault> {
     xattr::clear_default_acl(dir).step(Step::SettingAttributes)
 }
 
+/// The extended attributes that whoever uses the tree sees, sorted: all but those that overlayfs keeps
+/// for itself on layers.
+pub(crate) fn shown(node: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
+    let mut all = xattr::all(node)?;
+    all.retain(|(name, _)| {
+        let rest = name.to_bytes().strip_prefix(OVERLAY);
+        // An overlay in a container has its own attributes hidden beneath a second prefix.
+        rest.is_none_or(|rest| rest.starts_with(b"overlay."))
+    });
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// The names of what overlayfs keeps for itself.
+const OVERLAY: &[u8] = b"trusted.overlay.";
+
+/// Whether an overlay's layer hides with this directory what lower ones have.
+pub(crate) fn is_opaque(dir: BorrowedFd<'_>) -> Result<bool, Fault> {
+    let value = xattr::value(Node::Open(dir), c"trusted.overlay.opaque")?;
+    Ok(value.is_some_and(|value| value == b"y"))
+}
+
 /// Extended attributes on Linux.
 #[cfg(target_os = "linux")]
 mod xattr {

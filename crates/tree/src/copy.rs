@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::vec;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -116,7 +116,7 @@ struct Frame {
     source: Side,
     target: Side,
     entries: vec::IntoIter<Entry>,
-    place: Rc<Place>,
+    place: Arc<Place>,
     /// The source directory's attributes, read before its entries changed its access time.
     meta: Meta,
 }
@@ -141,7 +141,7 @@ impl Frame {
     fn open(
         source: OwnedFd,
         target: OwnedFd,
-        place: Rc<Place>,
+        place: Arc<Place>,
         is_root: bool,
     ) -> Result<Self, Fault> {
         let meta = Meta::of(&source).step(Step::Reading)?;
@@ -200,7 +200,7 @@ impl Copier<'_> {
             self.report()?;
             if let Outcome::Entered(source, target) = outcome {
                 let place = frame.place.child(&entry.name);
-                let next = Frame::open(source, target, Rc::clone(&place), false)
+                let next = Frame::open(source, target, Arc::clone(&place), false)
                     .map_err(|fault| fault.at(place.path()))?;
                 stack.push(next);
                 close_far_up(&mut stack);

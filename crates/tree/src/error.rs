@@ -196,6 +196,11 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
+    /// A step that failed with this error.
+    pub fn new(step: Step, errno: Errno) -> Self {
+        Self { step, errno }
+    }
+
     /// Completes the fault with the path it happened at.
     pub fn at(self, path: impl AsRef<Path>) -> TreeError {
         TreeError::new(self.step, path, self.errno)

@@ -1,4 +1,4 @@
-//! Directory trees by file descriptor: copy, populate, pack, unpack, measure and remove them.
+//! Directory trees by file descriptor: copy, populate, unpack, compare, measure and remove them.
 //!
 //! The daemon works as root on trees whose content strangers control: images, volumes and the
 //! roots of containers. Nothing in here follows a symbolic link on the host's behalf. Every step
@@ -12,6 +12,7 @@
 //! and writing.
 
 mod attributes;
+mod changes;
 mod copy;
 mod data;
 mod error;
@@ -27,6 +28,7 @@ mod sys;
 mod unpack;
 mod usage;
 
+pub use changes::{Comparison, Difference, Stacking, changes};
 pub use copy::{Copied, CopyOptions, Existing, Progress, copy_tree};
 pub use error::{Step, TreeError};
 pub use pack::{Packed, pack_tar};

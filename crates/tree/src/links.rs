@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::error::{Fault, InStep, Step};
 use crate::meta::{Id, Meta};
@@ -18,7 +18,7 @@ pub(crate) struct HardLinks {
 }
 
 struct Copy {
-    dir: Rc<Place>,
+    dir: Arc<Place>,
     name: CString,
     names_left: u64,
 }
@@ -40,10 +40,10 @@ impl HardLinks {
     }
 
     /// Notes that the inode `meta` has been copied to `name` in `dir`.
-    pub fn remember(&mut self, meta: &Meta, dir: &Rc<Place>, name: &CStr) {
+    pub fn remember(&mut self, meta: &Meta, dir: &Arc<Place>, name: &CStr) {
         if meta.links > 1 {
             let copy = Copy {
-                dir: Rc::clone(dir),
+                dir: Arc::clone(dir),
                 name: name.to_owned(),
                 names_left: meta.links - 1,
             };
@@ -52,11 +52,11 @@ impl HardLinks {
     }
 
     /// The copy of an inode, as seen from the directory `here`.
-    pub fn find(&self, id: Id, here: &Rc<Place>) -> Result<Option<Site>, Fault> {
+    pub fn find(&self, id: Id, here: &Arc<Place>) -> Result<Option<Site>, Fault> {
         let Some(copy) = self.copies.get(&id) else {
             return Ok(None);
         };
-        let dir = if Rc::ptr_eq(&copy.dir, here) {
+        let dir = if Arc::ptr_eq(&copy.dir, here) {
             None
         } else {
             Some(self.open(&copy.dir)?)

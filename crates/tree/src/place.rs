@@ -3,28 +3,33 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A directory of the walked tree. Paths are only put together when an error needs one: the depth
 /// of a tree isn't limited by `PATH_MAX`.
 pub(crate) struct Place {
-    parent: Option<Rc<Place>>,
+    parent: Option<Arc<Place>>,
     name: CString,
 }
 
 impl Place {
     /// The root of the tree.
-    pub fn root() -> Rc<Self> {
-        Rc::new(Self {
+    pub fn root() -> Arc<Self> {
+        Arc::new(Self {
             parent: None,
             name: CString::default(),
         })
     }
 
+    /// Whether this is the root of the tree.
+    pub fn is_root(&self) -> bool {
+        self.parent.is_none()
+    }
+
     /// A directory in this one.
-    pub fn child(self: &Rc<Self>, name: &CStr) -> Rc<Self> {
-        Rc::new(Self {
-            parent: Some(Rc::clone(self)),
+    pub fn child(self: &Arc<Self>, name: &CStr) -> Arc<Self> {
+        Arc::new(Self {
+            parent: Some(Arc::clone(self)),
             name: name.to_owned(),
         })
     }
@@ -61,7 +66,7 @@ impl Drop for Place {
     /// One after the other: the compiler's recursion would overflow the stack in a deep tree.
     fn drop(&mut self) {
         let mut next = self.parent.take();
-        while let Some(mut place) = next.and_then(Rc::into_inner) {
+        while let Some(mut place) = next.and_then(Arc::into_inner) {
             next = place.parent.take();
         }
     }

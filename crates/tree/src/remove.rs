@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::vec;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode};
@@ -76,14 +76,14 @@ struct Frame {
     fd: Option<OwnedFd>,
     id: Id,
     entries: vec::IntoIter<Entry>,
-    place: Rc<Place>,
+    place: Arc<Place>,
     /// The name in the directory above; the last part of `place`.
     name: std::ffi::CString,
     rounds: u32,
 }
 
 impl Frame {
-    fn open(fd: OwnedFd, place: Rc<Place>, name: &CStr) -> Result<Self, TreeError> {
+    fn open(fd: OwnedFd, place: Arc<Place>, name: &CStr) -> Result<Self, TreeError> {
         let read = |fd: &OwnedFd| {
             let id = Meta::of(fd).step(Step::Reading)?.id;
             Ok((id, sys::entries(fd.as_fd()).step(Step::Reading)?))
@@ -107,7 +107,7 @@ impl Frame {
 }
 
 /// Empties an open directory, with a stack of its own instead of recursion.
-fn empty(dir: OwnedFd, place: Rc<Place>) -> Result<(), TreeError> {
+fn empty(dir: OwnedFd, place: Arc<Place>) -> Result<(), TreeError> {
     let mut stack = vec![Frame::open(dir, place, c".")?];
     while let Some(frame) = stack.last_mut() {
         let Some(entry) = frame.entries.next() else {

@@ -107,15 +107,60 @@ pub(crate) fn open_dir_same_mount(
     open_dir_same_device(parent, name)
 }
 
-fn open_dir_same_device(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
-    let dir = open_dir(parent, name)?;
-    let (device, _) = Meta::of(&dir)?.id;
-    let (parent_device, _) = Meta::of(parent)?.id;
-    if device == parent_device {
-        Ok(dir)
-    } else {
-        Err(Errno::XDEV)
+/// Opens the directory that these names lead to from `root`, refusing links and (with `EXDEV`)
+/// mounts. The whole path may be longer than the system's limit.
+pub(crate) fn open_chain(root: BorrowedFd<'_>, names: &[&CStr]) -> rustix::io::Result<OwnedFd> {
+    let mut dir = reopen(root)?;
+    let mut rest = names;
+    while !rest.is_empty() {
+        let (taken, path) = first_names(rest);
+        dir = open_dir_same_mount(dir.as_fd(), &path)?;
+        rest = rest.get(taken..).unwrap_or_default();
     }
+    Ok(dir)
+}
+
+/// As many names as may be opened in one step, and the path that they make.
+#[cfg(target_os = "linux")]
+fn first_names(names: &[&CStr]) -> (usize, CString) {
+    /// Less than `PATH_MAX`, and room for one more name.
+    const LONGEST: usize = 3500;
+    let mut path = Vec::new();
+    let mut taken = 0;
+    for name in names {
+        if taken > 0 {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.to_bytes());
+        taken += 1;
+        if path.len() > LONGEST {
+            break;
+        }
+    }
+    (taken, CString::new(path).unwrap_or_default())
+}
+
+/// As many names as may be opened in one step, and the path that they make.
+#[cfg(not(target_os = "linux"))]
+fn first_names(names: &[&CStr]) -> (usize, CString) {
+    let first = names.first().map(|name| (*name).to_owned());
+    (1, first.unwrap_or_default())
+}
+
+/// As [`open_dir_same_mount`], name by name where `path` has several.
+fn open_dir_same_device(parent: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<OwnedFd> {
+    let (device, _) = Meta::of(parent)?.id;
+    let mut dir = None;
+    for name in path.to_bytes().split(|byte| *byte == b'/') {
+        let name = CString::new(name).unwrap_or_default();
+        let above = dir.as_ref().map_or(parent, AsFd::as_fd);
+        let next = open_dir(above, &name)?;
+        if Meta::of(&next)?.id.0 != device {
+            return Err(Errno::XDEV);
+        }
+        dir = Some(next);
+    }
+    dir.ok_or(Errno::NOENT)
 }
 
 /// Renames without replacing: `EEXIST` when `to` has such an entry. File systems that can't do it

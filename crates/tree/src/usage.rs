@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::vec;
 
 use rustix::io::Errno;
@@ -45,11 +45,11 @@ struct Frame {
     fd: Option<OwnedFd>,
     meta: Meta,
     entries: vec::IntoIter<Entry>,
-    place: Rc<Place>,
+    place: Arc<Place>,
 }
 
 impl Frame {
-    fn open(fd: OwnedFd, place: Rc<Place>) -> Result<Self, Fault> {
+    fn open(fd: OwnedFd, place: Arc<Place>) -> Result<Self, Fault> {
         let meta = Meta::of(&fd).step(Step::Reading)?;
         let entries = sys::entries(fd.as_fd()).step(Step::Reading)?.into_iter();
         Ok(Self {
@@ -85,7 +85,7 @@ impl Walk {
             let failed = |fault: Fault| fault.at(frame.place.join(&entry.name));
             if let Some(dir) = self.count(frame, &entry).map_err(failed)? {
                 let place = frame.place.child(&entry.name);
-                let path = Rc::clone(&place);
+                let path = Arc::clone(&place);
                 stack.push(Frame::open(dir, place).map_err(|fault| fault.at(path.path()))?);
                 let far_up = stack
                     .len()

@@ -12,10 +12,12 @@
 )]
 
 mod basics;
+mod changes;
 mod clones;
 mod many;
 
 pub use basics::*;
+pub use changes::*;
 pub use clones::*;
 pub use many::*;
 
@@ -66,6 +68,12 @@ macro_rules! conformance_suite {
             snapshots_of_one_dataset,
             clones_keep_their_origin,
             a_snapshot_of_a_clone_is_whole,
+            changes_are_told,
+            changes_of_directories,
+            changes_leave_out_mount_points,
+            changes_along_a_chain,
+            changes_of_nothing,
+            quotas_are_set_and_taken_away,
             two_hundred_volumes,
             everybody_at_once,
         );

@@ -25,10 +25,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use kleene_doors::storage::{Dataset, DatasetKind, Root, Snapshot};
-use kleene_tree::{CopyOptions, copy_tree};
+use kleene_tree::{Comparison, CopyOptions, Difference, Stacking, copy_tree};
 use kleene_types::SnapshotName;
 use rustix::fs::{
-    AtFlags, Mode, OFlags, mkdirat, openat, readlinkat, renameat, symlinkat, unlinkat,
+    AtFlags, CWD, Mode, OFlags, mkdirat, openat, readlinkat, renameat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -311,6 +311,48 @@ impl<'r> Layered<'r> {
         let staged = self.root.stage(Mode::RWXU)?;
         copy(&self.open_layer(&last.name)?, &staged.open()?)?;
         staged.publish_at(self.fd.as_fd(), TOP)
+    }
+
+    /// What differs from the snapshot that the dataset is a clone of; from nothing when it is none.
+    pub(super) fn changes(&self) -> io::Result<Vec<(PathBuf, Difference)>> {
+        let mut new = Vec::new();
+        if self.has(TOP)? {
+            new.push(openat(&self.fd, TOP, DIRECTORY, Mode::empty())?);
+        }
+        let is_overlay = self.has(WORK)?;
+        // A top without a work directory is the whole tree, and so is the last layer without a top.
+        let mut whole = !is_overlay && !new.is_empty();
+        for frozen in self.snapshots()?.iter().rev() {
+            if whole {
+                break;
+            }
+            new.push(self.open_layer(&frozen.name)?);
+            whole = frozen.whole;
+        }
+        let old = self.origin_layers()?;
+        let stacking = match (is_overlay, whole) {
+            (true, false) => Stacking::Over,
+            (true, true) => Stacking::Beside,
+            (false, _) => Stacking::Apart,
+        };
+        let comparison = Comparison {
+            old: &old,
+            new: &new,
+            stacking,
+            only: None,
+        };
+        kleene_tree::changes(&comparison).map_err(tree_error)
+    }
+
+    /// The layers of the snapshot that the dataset is a clone of, the topmost first.
+    fn origin_layers(&self) -> io::Result<Vec<OwnedFd>> {
+        let Some(origin) = origin_of(self.root, self.dataset)? else {
+            return Ok(Vec::new());
+        };
+        let dataset = Layered::open(self.root, &origin.dataset)?;
+        let layers = dataset.beneath(dataset.up_to(&origin.name)?)?;
+        let open = |path| Ok(openat(CWD, path, DIRECTORY, Mode::empty())?);
+        layers.into_iter().map(open).collect()
     }
 
     /// The frozen layers of this dataset and its origins, the topmost first.

@@ -28,10 +28,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use kleene_doors::storage::{
-    AdoptMode, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
+    AdoptMode, Change, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
 };
+use kleene_types::{ByteSize, ContainerId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use crate::changes::as_changes;
 use crate::error::{has_clones, mounted};
 use crate::mounts::{Is, in_the_way};
 use kleene_root::KleeneRoot;
@@ -324,23 +326,31 @@ impl Storage for DirStorage {
         })
     }
 
-    fn changes(
-        &self,
-        _container: &kleene_types::ContainerId,
-    ) -> Result<Vec<kleene_doors::storage::Change>, StorageError> {
-        Err(StorageError::Unsupported(
-            "this is not available yet".to_owned(),
+    fn changes(&self, container: &ContainerId) -> Result<Vec<Change>, StorageError> {
+        let dataset = Dataset::Container(container.clone());
+        let found = self.layered(&dataset)?.changes();
+        Ok(as_changes(
+            found.map_err(self.failed("comparing", &dataset))?,
         ))
     }
 
     fn set_quota(
         &self,
-        _container: &kleene_types::ContainerId,
-        _quota: Option<kleene_types::ByteSize>,
+        container: &ContainerId,
+        quota: Option<ByteSize>,
     ) -> Result<(), StorageError> {
-        Err(StorageError::Unsupported(
-            "this is not available yet".to_owned(),
-        ))
+        let dataset = Dataset::Container(container.clone());
+        if !self.exists(&dataset)? {
+            return Err(self.not_found(&dataset));
+        }
+        match quota {
+            None => Ok(()),
+            Some(_) => Err(StorageError::Unsupported(format!(
+                "the storage of container '{container}' can't be limited: the Kleene root '{}' is a \
+                 directory, and quotas need a dataset of ZFS as the Kleene root",
+                self.root.path().display()
+            ))),
+        }
     }
 }
 

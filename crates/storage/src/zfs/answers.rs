@@ -22,6 +22,8 @@ pub(super) enum Refusal {
     Busy,
     /// The pool or a quota is full.
     NoSpace,
+    /// A limit is lower than what is in use.
+    BelowUsed,
     /// It was made, but couldn't be mounted.
     NotMounted,
     /// It is mounted already.
@@ -47,6 +49,8 @@ pub(super) fn classify(stderr: &str) -> Refusal {
         Refusal::HasChildren(names(stderr).map(str::to_owned).collect())
     } else if says("already mounted") {
         Refusal::AlreadyMounted
+    } else if says("less than current used") {
+        Refusal::BelowUsed
     } else if says("out of space") || says("quota exceeded") || says("No space left") {
         Refusal::NoSpace
     } else if says("cannot mount") || says("not mounted") {
@@ -101,6 +105,11 @@ mod tests {
             (
                 "cannot destroy snapshot zroot/kleene/volumes/my-vol@s1: dataset is busy",
                 Refusal::Busy,
+            ),
+            (
+                "cannot set property for 'zroot/kleene/container/c1': size is less than current used \
+                 or reserved space",
+                Refusal::BelowUsed,
             ),
             // zfs-fuse 0.7.
             (

@@ -16,6 +16,7 @@
 
 mod adopt;
 mod answers;
+mod changes;
 mod open;
 mod wait;
 
@@ -27,10 +28,11 @@ use std::time::Duration;
 
 use kleene_command::{Argv, CommandError, Runner};
 use kleene_doors::storage::{
-    AdoptMode, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
+    AdoptMode, Change, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
 };
+use kleene_types::{ByteSize, ContainerId};
 
-use crate::error::{has_clones, mounted};
+use crate::error::{has_clones, mounted, too_small};
 use crate::mounts::{Is, in_the_way};
 use answers::{Refusal, classify};
 use wait::Patience;
@@ -150,9 +152,8 @@ impl ZfsStorage {
             .is_some_and(|available| available < ALMOST_NOTHING)
     }
 
-    fn is_mounted(&self, dataset: &Dataset) -> Result<bool, StorageError> {
-        let path = self.mountpoint(dataset);
-        (self.mounted)(&path).map_err(|source| StorageError::Failed {
+    fn is_mounted(&self, path: &Path) -> Result<bool, StorageError> {
+        (self.mounted)(path).map_err(|source| StorageError::Failed {
             action: "looking for",
             dataset: path.display().to_string(),
             source: source.into(),
@@ -160,13 +161,17 @@ impl ZfsStorage {
     }
 
     fn wait_for_mount(&self, dataset: &Dataset) -> Result<(), StorageError> {
+        self.wait_for_mount_on(&self.name(dataset), &self.mountpoint(dataset))
+    }
+
+    /// Waits until the dataset of this full name is mounted there.
+    fn wait_for_mount_on(&self, name: &str, path: &Path) -> Result<(), StorageError> {
         let mut patience = Patience::new();
-        while !self.is_mounted(dataset)? {
+        while !self.is_mounted(path)? {
             if !patience.wait() {
-                let path = self.mountpoint(dataset);
                 return Err(StorageError::Failed {
                     action: "mounting",
-                    dataset: self.name(dataset),
+                    dataset: name.to_owned(),
                     source: format!("nothing appeared on {}", path.display()).into(),
                 });
             }
@@ -175,7 +180,7 @@ impl ZfsStorage {
     }
 
     fn ensure_mounted(&self, dataset: &Dataset) -> Result<(), StorageError> {
-        if self.is_mounted(dataset)? {
+        if self.is_mounted(&self.mountpoint(dataset))? {
             return Ok(());
         }
         let name = self.name(dataset);
@@ -185,6 +190,29 @@ impl ZfsStorage {
             return Err(self.failed("mounting", name, error));
         }
         self.wait_for_mount(dataset)
+    }
+
+    /// The full name of the dataset that holds those of one kind.
+    fn parent(&self, kind: DatasetKind) -> String {
+        format!("{}/{}", self.root, kind.directory())
+    }
+
+    /// A property of the dataset of this full name.
+    fn property(&self, property: &str, name: &str) -> Result<String, StorageError> {
+        match self.run(&["get", "-Hp", "-o", "value", property, name]) {
+            Ok(text) => Ok(text.trim().to_owned()),
+            Err(error) => Err(self.failed("reading the properties of", name.to_owned(), error)),
+        }
+    }
+
+    /// Bytes of the dataset's own data.
+    fn used(&self, name: &str) -> Result<u64, StorageError> {
+        let used = self.property("used", name)?;
+        used.parse().map_err(|error| StorageError::Failed {
+            action: "measuring",
+            dataset: name.to_owned(),
+            source: Box::new(error),
+        })
     }
 
     /// Destroys a dataset by its full name, with its snapshots.
@@ -243,6 +271,15 @@ fn only_snapshots(name: &str, children: &[String]) -> Result<(), StorageError> {
     })
 }
 
+/// The dataset of this kind and name; what isn't named like one was made by somebody else.
+fn dataset_of(kind: DatasetKind, leaf: &str) -> Option<Dataset> {
+    match kind {
+        DatasetKind::Image => leaf.parse().map(Dataset::Image).ok(),
+        DatasetKind::Container => leaf.parse().map(Dataset::Container).ok(),
+        DatasetKind::Volume => leaf.parse().map(Dataset::Volume).ok(),
+    }
+}
+
 fn zfs_argv(arguments: &[&str]) -> Argv {
     Argv::new("zfs").args(arguments)
 }
@@ -258,7 +295,7 @@ impl Storage for ZfsStorage {
             root: self.root.clone(),
             metadata: self.places.root.join(open::METADATA),
             database: self.places.root.join(crate::DATABASE),
-            quotas: false,
+            quotas: true,
         }
     }
 
@@ -309,7 +346,7 @@ impl Storage for ZfsStorage {
     }
 
     fn exists(&self, dataset: &Dataset) -> Result<bool, StorageError> {
-        if self.is_mounted(dataset)? {
+        if self.is_mounted(&self.mountpoint(dataset))? {
             return Ok(true);
         }
         let name = self.name(dataset);
@@ -323,7 +360,7 @@ impl Storage for ZfsStorage {
     }
 
     fn list(&self, kind: DatasetKind) -> Result<Vec<Dataset>, StorageError> {
-        let parent = format!("{}/{}", self.root, kind.directory());
+        let parent = self.parent(kind);
         let arguments = [
             "list",
             "-H",
@@ -344,13 +381,7 @@ impl Storage for ZfsStorage {
         let leaves = text
             .lines()
             .filter_map(|line| line.strip_prefix(&parent)?.strip_prefix('/'));
-        Ok(leaves
-            .filter_map(|leaf| match kind {
-                DatasetKind::Image => leaf.parse().map(Dataset::Image).ok(),
-                DatasetKind::Container => leaf.parse().map(Dataset::Container).ok(),
-                DatasetKind::Volume => leaf.parse().map(Dataset::Volume).ok(),
-            })
-            .collect())
+        Ok(leaves.filter_map(|leaf| dataset_of(kind, leaf)).collect())
     }
 
     fn name(&self, dataset: &Dataset) -> String {
@@ -368,34 +399,66 @@ impl Storage for ZfsStorage {
     }
 
     fn usage(&self, dataset: &Dataset) -> Result<u64, StorageError> {
-        let name = self.name(dataset);
+        self.used(&self.name(dataset))
+    }
+
+    fn usages(&self, kind: DatasetKind) -> Result<Vec<(Dataset, u64)>, StorageError> {
+        let parent = self.parent(kind);
+        let arguments = [
+            "get",
+            "-Hp",
+            "-r",
+            "-d",
+            "1",
+            "-o",
+            "name,value",
+            "used",
+            &parent,
+        ];
         let text = self
-            .run(&["get", "-Hp", "-o", "value", "used", &name])
-            .map_err(|error| self.failed("measuring", name.clone(), error))?;
-        text.trim().parse().map_err(|error| StorageError::Failed {
-            action: "measuring",
-            dataset: name,
-            source: Box::new(error),
-        })
+            .run(&arguments)
+            .map_err(|error| self.failed("measuring", parent.clone(), error))?;
+        let lines = text.lines().filter_map(|line| line.split_once('\t'));
+        Ok(lines
+            // Snapshots are listed as well, and aren't named like datasets.
+            .filter_map(|(name, used)| {
+                let dataset = dataset_of(kind, name.strip_prefix(&parent)?.strip_prefix('/')?)?;
+                Some((dataset, used.trim().parse().ok()?))
+            })
+            .collect())
     }
 
-    fn changes(
-        &self,
-        _container: &kleene_types::ContainerId,
-    ) -> Result<Vec<kleene_doors::storage::Change>, StorageError> {
-        Err(StorageError::Unsupported(
-            "this is not available yet".to_owned(),
-        ))
+    fn changes(&self, container: &ContainerId) -> Result<Vec<Change>, StorageError> {
+        changes::changes(self, container)
     }
 
+    /// The property `quota` counts what the container has of its own. `refquota` would count what it
+    /// shares with its image, too.
     fn set_quota(
         &self,
-        _container: &kleene_types::ContainerId,
-        _quota: Option<kleene_types::ByteSize>,
+        container: &ContainerId,
+        quota: Option<ByteSize>,
     ) -> Result<(), StorageError> {
-        Err(StorageError::Unsupported(
-            "this is not available yet".to_owned(),
-        ))
+        let name = self.name(&Dataset::Container(container.clone()));
+        let refused = |quota| match self.used(&name) {
+            Ok(used) => too_small(container, quota, used),
+            Err(error) => error,
+        };
+        let property = match quota {
+            None => "quota=none".to_owned(),
+            // Which ZFS takes for no limit at all.
+            Some(quota) if quota.bytes() == 0 => return Err(refused(quota)),
+            Some(quota) => format!("quota={}", quota.bytes()),
+        };
+        match (self.run(&["set", &property, &name]), quota) {
+            (Ok(_), _) => Ok(()),
+            (Err(error), Some(quota))
+                if classify(error.stderr().unwrap_or_default()) == Refusal::BelowUsed =>
+            {
+                Err(refused(quota))
+            }
+            (Err(error), _) => Err(self.failed("limiting", name, error)),
+        }
     }
 }
 

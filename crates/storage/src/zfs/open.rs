@@ -12,6 +12,7 @@ use kleene_doors::storage::{DatasetKind, StorageError};
 use rustix::fs::{CWD, Mode, OFlags, RawMode, openat};
 
 use super::answers::{Refusal, classify};
+use super::changes::is_second_clone;
 use super::wait::is_mounted;
 use super::{Places, ZfsStorage, adopt, zfs};
 use crate::lock::lock;
@@ -29,7 +30,7 @@ pub(super) fn open(runner: Arc<dyn Runner>, root: &str) -> Result<ZfsStorage, St
         runner: &*runner,
         root,
     };
-    let places = tree.ensure()?;
+    let (places, left_over) = tree.ensure()?;
     let lock = prepare(root, &places)?;
     let storage = ZfsStorage {
         root: root.to_owned(),
@@ -39,6 +40,10 @@ pub(super) fn open(runner: Arc<dyn Runner>, root: &str) -> Result<ZfsStorage, St
         runner,
     };
     adopt::undo_interrupted(&storage)?;
+    for name in left_over {
+        // What is still busy is tried again at the next start.
+        let _left = storage.destroy_name(&name);
+    }
     Ok(storage)
 }
 
@@ -82,8 +87,9 @@ struct Listed {
 }
 
 impl Tree<'_> {
-    /// Makes what is missing, mounts what isn't mounted, and tells where everything is.
-    fn ensure(&self) -> Result<Places, StorageError> {
+    /// Makes what is missing, mounts what isn't mounted, and tells where everything is, and which
+    /// datasets an earlier daemon has left that are of no use any more.
+    fn ensure(&self) -> Result<(Places, Vec<String>), StorageError> {
         let mut listed = match self.list() {
             Ok(listed) => listed,
             Err(error) if is(&error, &Refusal::NotFound) => Vec::new(),
@@ -101,12 +107,17 @@ impl Tree<'_> {
             listed = self.list().map_err(|error| self.unusable(error))?;
         }
         let [root, image, container, volumes] = self.names();
-        Ok(Places {
+        let places = Places {
             root: self.place(&listed, &root)?,
             image: self.place(&listed, &image)?,
             container: self.place(&listed, &container)?,
             volumes: self.place(&listed, &volumes)?,
-        })
+        };
+        let names = listed.into_iter().map(|dataset| dataset.name);
+        Ok((
+            places,
+            names.filter(|name| self.is_left_over(name)).collect(),
+        ))
     }
 
     fn names(&self) -> [String; 4] {
@@ -117,6 +128,12 @@ impl Tree<'_> {
             beneath(DatasetKind::Container),
             beneath(DatasetKind::Volume),
         ]
+    }
+
+    fn is_left_over(&self, name: &str) -> bool {
+        let leaf = name.strip_prefix(self.root);
+        let leaf = leaf.and_then(|leaf| leaf.strip_prefix('/'));
+        leaf.is_some_and(is_second_clone)
     }
 
     fn list(&self) -> Result<Vec<Listed>, CommandError> {
