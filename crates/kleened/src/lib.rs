@@ -7,8 +7,10 @@ pub mod config;
 pub mod http;
 pub mod listen;
 pub mod lock;
+pub mod logs;
 pub mod server;
 pub mod supervisor;
 pub mod tls;
+pub mod wait;
 
 mod codec;
