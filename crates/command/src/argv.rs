@@ -15,6 +15,7 @@ const DEFAULT_OUTPUT_LIMIT: usize = 64 << 20;
 pub struct Argv {
     program: OsString,
     args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
     stdin: Option<Vec<u8>>,
     time_limit: Duration,
     output_limit: usize,
@@ -27,6 +28,7 @@ impl Argv {
         Self {
             program: program.into(),
             args: Vec::new(),
+            env: Vec::new(),
             stdin: None,
             time_limit: DEFAULT_TIME_LIMIT,
             output_limit: DEFAULT_OUTPUT_LIMIT,
@@ -44,6 +46,13 @@ impl Argv {
     #[must_use]
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a variable to the program's environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
         self
     }
 
@@ -77,6 +86,11 @@ impl Argv {
     /// Its arguments.
     pub fn arguments(&self) -> &[OsString] {
         &self.args
+    }
+
+    /// What its environment has beside what every program gets.
+    pub fn environment(&self) -> &[(OsString, OsString)] {
+        &self.env
     }
 
     /// What it reads, if anything.

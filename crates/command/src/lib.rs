@@ -2,8 +2,9 @@
 //!
 //! Programs get argument vectors; no shell is ever involved, and nothing that a user typed becomes
 //! part of a command line. Every program has a time limit, bounded output, an empty standard input
-//! (or the bytes it is given), and an environment of nothing but `PATH`, `LC_ALL=C` and `TZ=UTC`, so
-//! that its messages can be understood whatever the daemon's own environment is.
+//! (or the bytes it is given), and an environment of nothing but `PATH`, `LC_ALL=C` and `TZ=UTC` (and
+//! what it is given), so that its messages can be understood whatever the daemon's own environment
+//! is.
 //!
 //! Code that needs programs takes a [`Runner`]: [`System`] starts them, [`Scripted`] is its twin for
 //! tests.

@@ -85,6 +85,7 @@ fn start(argv: &Argv, stdin: Stdio) -> Result<Process, CommandError> {
         .env("PATH", path)
         .env("LC_ALL", "C")
         .env("TZ", "UTC")
+        .envs(argv.environment().iter().map(|(name, value)| (name, value)))
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -11,33 +11,42 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kleene_command::System;
 use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{
-    CopyUp, Hooks, Host, HostError, Place, Probe, SourceKind, StartRequest, Started,
+    CopyUp, Hooks, Host, HostError, Place, Probe, SourceKind, StartFailure, StartRequest, Started,
 };
 use kleene_doors::observe::{ProcessInfo, Stats};
 use kleene_doors::storage::Root;
 use kleene_monitor::nursery::empty_mount_namespace;
-use kleene_monitor::proto::{InitProcess, Jail, StartMessage};
+use kleene_monitor::proto::{InitProcess, StartMessage};
 use kleene_monitor::sealed::seal_program;
-use kleene_monitor::status::gone;
 use kleene_monitor::sys::pidfd_send_signal;
 use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, Ulimit};
 use rustix::process::Signal;
 
 mod cgroup;
+mod clock;
 mod copy_up;
 mod destination;
+mod jail;
+mod limits;
 mod outside;
+mod processes;
 pub mod seccomp;
 mod seccomp_profile;
+mod signals;
 mod source;
 mod spawn;
 mod state;
+mod stats;
 
 use cgroup::Hierarchies;
+use cgroup::freezer::Freezer;
+use jail::JailParams;
 use outside::Outside;
+use signals::{is_lost_on, signal, takes_notice_of};
 use spawn::{Monitored, Reaper, Refused};
 use state::{Living, State};
 
@@ -46,14 +55,6 @@ const MONITOR: &str = "kleene-monitor";
 
 /// How long a monitor may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-
-/// Jail parameters that ask for what every container has on Linux.
-const GRANTED: [&str; 4] = [
-    "mount.devfs",
-    "mount.fdescfs",
-    "mount.procfs",
-    "allow.raw_sockets",
-];
 
 /// What the room needs to know.
 #[derive(Debug, Clone)]
@@ -156,18 +157,31 @@ impl LinuxHost {
     }
 
     fn message(&self, request: &StartRequest) -> Result<StartMessage, HostError> {
-        let join = match &request.place {
-            Place::New(_) => None,
+        let container = &request.container;
+        let (join, cgroups) = match &request.place {
+            Place::New(setup) => {
+                self.hierarchies.prepare(&setup.limits)?;
+                let wanted = self.hierarchies.wanted(&setup.limits)?;
+                let plan = self.hierarchies.plan(container, &setup.limits, &wanted);
+                (None, plan)
+            }
             Place::Running { init } => {
                 let Living { status, .. } = self.living(init)?;
-                Some(InitProcess {
+                self.refuse_paused(container)?;
+                let init = InitProcess {
                     pid: status.pid,
                     start_time: status.start_time,
-                })
+                };
+                (Some(init), self.hierarchies.plan_to_join(container))
             }
         };
+        let params = self.jail_params(&request.jail_params)?;
+        let jail = params.jail;
+        let outside = self.outside.plan(request)?;
+        let mut request = request.clone();
+        params.apply_to(&mut request);
         Ok(StartMessage {
-            request: request.clone(),
+            request,
             seccomp: self.filter.clone(),
             nursery: format!(
                 "/proc/{}/fd/{}",
@@ -175,11 +189,38 @@ impl LinuxHost {
                 self.nursery.as_raw_fd()
             )
             .into(),
-            cgroups: self.hierarchies.plan(&request.container),
-            jail: Jail::default(),
+            cgroups,
+            jail,
             join,
             boot_id: self.state.boot_id().to_owned(),
-            outside: self.outside.plan(request)?,
+            outside,
+        })
+    }
+
+    fn jail_params(&self, params: &[String]) -> Result<JailParams, HostError> {
+        JailParams::parse(params, self.host_commands)
+    }
+
+    /// A process that is started in a paused container would stand still before its program runs.
+    fn refuse_paused(&self, container: &ContainerId) -> Result<(), HostError> {
+        let paused = self.hierarchies.is_frozen(container);
+        let paused = paused.map_err(failed(format!("looking at container {container}")))?;
+        match paused {
+            false => Ok(()),
+            true => Err(HostError::Start(StartFailure {
+                code: 125,
+                message: format!("container {container} is paused: unpause it first"),
+            })),
+        }
+    }
+
+    fn freezer(&self, container: &ContainerId, init: &ExecId) -> Result<Freezer, HostError> {
+        self.living(init)?;
+        self.hierarchies.freezer(container).ok_or_else(|| {
+            HostError::Unsupported(format!(
+                "container {container} can't be paused: this host has neither version 2 of control \
+                 groups (Linux 5.2 and later) nor the controller 'freezer'"
+            ))
         })
     }
 
@@ -218,7 +259,7 @@ impl LinuxHost {
             Ok(Some(Frame::Started(pid))) => Some(Probe::Running {
                 pid,
                 watch,
-                paused: false,
+                paused: self.is_paused(exec)?,
             }),
             Ok(Some(Frame::Exited(status))) => Some(Probe::Exited(status)),
             // It is there, but stopped or starved: nothing is known about its process.
@@ -226,6 +267,14 @@ impl LinuxHost {
             // It has ended just now.
             Ok(_) | Err(_) => None,
         })
+    }
+
+    /// Whether the container of an instance is paused.
+    fn is_paused(&self, exec: &ExecId) -> io::Result<bool> {
+        match self.state.status(exec)? {
+            Some(status) => self.hierarchies.is_frozen(&status.container),
+            None => Ok(false),
+        }
     }
 
     fn find_out(&self, exec: &ExecId) -> io::Result<Probe> {
@@ -246,63 +295,68 @@ impl LinuxHost {
 
 impl Host for LinuxHost {
     fn check_jail_params(&self, params: &[String]) -> Result<(), HostError> {
-        match params.iter().find(|param| !is_granted(param)) {
-            None => Ok(()),
-            Some(param) => Err(HostError::Unsupported(format!(
-                "jail parameter '{param}' isn't supported on Linux: leave it out"
-            ))),
-        }
+        self.jail_params(params).map(drop)
     }
 
-    fn hooks(&self, _params: &[String]) -> Result<Hooks, HostError> {
-        Ok(Hooks::default())
+    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
+        Ok(self.jail_params(params)?.hooks)
     }
 
     fn run_host_command(
         &self,
-        _container: &ContainerId,
-        _argv: &[String],
-        _limit: Span,
+        container: &ContainerId,
+        argv: &[String],
+        limit: Span,
     ) -> Result<(), HostError> {
-        not_yet()
+        jail::run_host_command(&System, container, argv, limit)
     }
 
     fn check_limits(
         &self,
-        _limits: &Limits,
-        _shm_size: Option<ByteSize>,
-        _ulimits: &[Ulimit],
+        limits: &Limits,
+        shm_size: Option<ByteSize>,
+        ulimits: &[Ulimit],
     ) -> Result<Vec<String>, HostError> {
-        Ok(Vec::new())
+        let machine = limits::Machine::look();
+        limits::check(&self.hierarchies, &machine, limits, shm_size, ulimits)
     }
 
     fn update_limits(
         &self,
-        _container: &ContainerId,
-        _init: &ExecId,
-        _limits: &Limits,
+        container: &ContainerId,
+        init: &ExecId,
+        limits: &Limits,
     ) -> Result<(), HostError> {
-        not_yet()
+        self.living(init)?;
+        self.hierarchies.update(container, limits)
     }
 
-    fn pause(&self, _container: &ContainerId, _init: &ExecId) -> Result<(), HostError> {
-        not_yet()
+    fn pause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
+        self.freezer(container, init)?
+            .freeze()
+            .map_err(failed(format!("pausing container {container}")))
     }
 
-    fn unpause(&self, _container: &ContainerId, _init: &ExecId) -> Result<(), HostError> {
-        not_yet()
+    fn unpause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
+        self.freezer(container, init)?
+            .thaw()
+            .map_err(failed(format!("unpausing container {container}")))
     }
 
-    fn stats(&self, _container: &ContainerId, _init: &ExecId) -> Result<Stats, HostError> {
-        not_yet()
+    fn stats(&self, container: &ContainerId, init: &ExecId) -> Result<Stats, HostError> {
+        let pid = self.living(init)?.status.pid;
+        Ok(stats::read(&self.hierarchies, container, pid))
     }
 
     fn processes(
         &self,
-        _container: &ContainerId,
-        _init: &ExecId,
+        container: &ContainerId,
+        init: &ExecId,
     ) -> Result<Vec<ProcessInfo>, HostError> {
-        not_yet()
+        let pid = self.living(init)?.status.pid;
+        processes::list(&self.hierarchies, container, pid).map_err(failed(format!(
+            "listing the processes of container {container}"
+        )))
     }
 
     fn log(&self, _exec: &ExecId) -> Result<Vec<File>, HostError> {
@@ -406,9 +460,16 @@ impl Host for LinuxHost {
 
     fn signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
         let living = self.living(exec)?;
-        let send = || match is_lost_on(living.status.pid, signal)? {
-            true => pidfd_send_signal(&living.process, Signal::KILL.as_raw()),
-            false => pidfd_send_signal(&living.process, signal),
+        let send = || {
+            let signal = match is_lost_on(living.status.pid, signal)? {
+                true => Signal::KILL.as_raw(),
+                false => signal,
+            };
+            pidfd_send_signal(&living.process, signal)?;
+            match signal == Signal::KILL.as_raw() {
+                true => self.hierarchies.let_die(&living.status.container),
+                false => Ok(()),
+            }
         };
         send().map_err(failed(format!(
             "sending signal {signal} to execution instance {exec}"
@@ -420,11 +481,14 @@ impl Host for LinuxHost {
         let pid = living.status.pid;
         let stop = || {
             if takes_notice_of(pid, Signal::TERM)? {
-                return signal(&living, Signal::TERM);
+                signal(&living, Signal::TERM)?;
+            } else {
+                self.hierarchies
+                    .signal_others(container, Signal::TERM, pid)?;
+                signal(&living, Signal::KILL)?;
             }
-            self.hierarchies
-                .signal_others(container, Signal::TERM, pid)?;
-            signal(&living, Signal::KILL)
+            // Nobody takes notice of anything while the container is paused.
+            self.hierarchies.thaw(container)
         };
         stop().map_err(failed(format!("stopping container {container}")))
     }
@@ -476,108 +540,4 @@ fn make_private(directory: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(directory)
-}
-
-/// `name`, `name=true` or `name=1`.
-fn is_granted(param: &str) -> bool {
-    let (name, value) = param.split_once('=').unwrap_or((param, "true"));
-    GRANTED.contains(&name.trim()) && matches!(value.trim(), "true" | "1")
-}
-
-/// Sends a signal; that the process has ended meanwhile is no failure.
-fn signal(living: &Living, signal: Signal) -> io::Result<()> {
-    match pidfd_send_signal(&living.process, signal.as_raw()) {
-        Err(error) if gone(&error) => Ok(()),
-        other => other,
-    }
-}
-
-/// Whether a signal does anything to the first process of a namespace: the kernel throws away what
-/// it neither handles nor blocks (in order to wait for it). See `pid_namespaces(7)`.
-fn takes_notice_of(pid: u32, signal: Signal) -> io::Result<bool> {
-    let Some(status) = process_status(pid)? else {
-        return Ok(false);
-    };
-    let signal = signal.as_raw();
-    Ok(in_mask(&status, "SigCgt:", signal) || in_mask(&status, "SigBlk:", signal))
-}
-
-/// Whether a signal that ends processes is thrown away by the kernel, though the process doesn't ask
-/// for that: it is the first one of its namespace and has no handler.
-fn is_lost_on(pid: u32, signal: i32) -> io::Result<bool> {
-    let ends = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
-    let Some(status) = process_status(pid)?.filter(|_| ends.iter().any(|s| s.as_raw() == signal))
-    else {
-        return Ok(false);
-    };
-    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let ids = ids.unwrap_or("").split_whitespace().skip(1);
-    let masks = ["SigCgt:", "SigBlk:", "SigIgn:"];
-    let first = ids.last() == Some("1");
-    Ok(first && !masks.iter().any(|mask| in_mask(&status, mask, signal)))
-}
-
-/// What `proc_pid_status(5)` tells of a process; `None` when it has ended.
-fn process_status(pid: u32) -> io::Result<Option<String>> {
-    match fs::read_to_string(format!("/proc/{pid}/status")) {
-        Err(error) if gone(&error) => Ok(None),
-        other => other.map(Some),
-    }
-}
-
-/// Whether a signal is in one of the masks of a process's status.
-fn in_mask(status: &str, field: &str, signal: i32) -> bool {
-    let mask = status.lines().find_map(|line| line.strip_prefix(field));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.unwrap_or(0) & (1 << (signal - 1)) != 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jail_parameters_that_every_container_has() {
-        for param in ["mount.devfs", "mount.devfs=true", "allow.raw_sockets = 1"] {
-            assert!(is_granted(param), "{param}");
-        }
-        for param in [
-            "mount.devfs=false",
-            "allow.mount",
-            "nomount.devfs",
-            "",
-            "exec.clean",
-        ] {
-            assert!(!is_granted(param), "{param}");
-        }
-    }
-
-    #[test]
-    #[expect(
-        clippy::disallowed_types,
-        reason = "a process whose signals are known is needed"
-    )]
-    fn signals_without_a_handler_are_not_noticed() {
-        // Not this process: while it makes a thread, it blocks all of its signals for a moment.
-        let mut child = std::process::Command::new("cat")
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let noticed = takes_notice_of(child.id(), Signal::USR2);
-        drop(child.stdin.take());
-        child.wait().unwrap();
-        assert!(!noticed.unwrap());
-    }
-
-    #[test]
-    fn only_first_processes_lose_signals() {
-        let own = std::process::id();
-        for signal in [Signal::TERM, Signal::USR1] {
-            assert!(!is_lost_on(own, signal.as_raw()).unwrap());
-        }
-        let status = "Name:\tsleep\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000004000\n";
-        assert!(in_mask(status, "SigCgt:", Signal::TERM.as_raw()));
-        assert!(!in_mask(status, "SigIgn:", Signal::TERM.as_raw()));
-        assert!(!in_mask(status, "SigBlk:", Signal::TERM.as_raw()));
-    }
 }

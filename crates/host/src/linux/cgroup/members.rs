@@ -1,0 +1,180 @@
+//! Who is in a container's groups: signals to them, their end, and the groups' removal.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kleene_monitor::status::gone;
+use kleene_monitor::sys::pidfd_send_signal;
+use kleene_types::ContainerId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+use super::Hierarchies;
+use super::freezer::is_gone;
+
+/// How long the processes of a group that is to be removed may take to end after they were killed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often processes are looked for that were made while others were moved: those of a process
+/// that has been moved are born in the right place.
+const ROUNDS: u32 = 100;
+
+/// Pause between two tries where the kernel announces nothing.
+const PAUSE: Duration = Duration::from_millis(2);
+
+impl Hierarchies {
+    /// The ids of a container's processes: none if it isn't there. `None` when there are no groups.
+    ///
+    /// # Errors
+    /// The group can't be read.
+    pub fn processes(&self, container: &ContainerId) -> io::Result<Option<Vec<u32>>> {
+        self.plan_to_join(container)
+            .directories()
+            .next()
+            .map(|group| members(group))
+            .transpose()
+    }
+
+    /// Sends a signal to all processes in a container but one: to none if it isn't there, or if
+    /// there are no groups.
+    ///
+    /// # Errors
+    /// The group can't be read, or a signal not be sent.
+    pub fn signal_others(
+        &self,
+        container: &ContainerId,
+        signal: Signal,
+        spared: u32,
+    ) -> io::Result<()> {
+        let Some(group) = self.plan_to_join(container).directories().next().cloned() else {
+            return Ok(());
+        };
+        let mut others = members(&group)?
+            .into_iter()
+            .filter(|member| *member != spared);
+        others.try_for_each(|member| signal_member(&group, member, signal))
+    }
+
+    /// Kills everything in a container that has a unified group, and lets everything in it take
+    /// notice of signals that were sent.
+    ///
+    /// # Errors
+    /// The group refuses.
+    pub fn kill(&self, container: &ContainerId) -> io::Result<()> {
+        self.thaw(container)?;
+        let Some(group) = self.unified_group(container) else {
+            return Ok(());
+        };
+        match fs::write(group.join("cgroup.kill"), "1") {
+            // Neither the group, nor the file before Linux 5.14.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes a container's groups, and kills what is left in them. Missing is success.
+    ///
+    /// # Errors
+    /// The first group that can't be removed; the others are tried nevertheless.
+    pub fn remove(&self, container: &ContainerId) -> io::Result<()> {
+        let thawed = self.thaw(container);
+        let groups = self.every_group(container);
+        let results: Vec<io::Result<()>> = groups.iter().map(|group| remove(group)).collect();
+        results.into_iter().collect::<io::Result<()>>()?;
+        thawed
+    }
+}
+
+/// Ids of the processes in a group; none when it isn't there.
+pub(super) fn members(group: &Path) -> io::Result<Vec<u32>> {
+    match fs::read_to_string(group.join("cgroup.procs")) {
+        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+        Err(error) if is_gone(&error) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove(group: &Path) -> io::Result<()> {
+    let busy = Some(rustix::io::Errno::BUSY.raw_os_error());
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match fs::remove_dir(group) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.raw_os_error() == busy && Instant::now() < deadline => {
+                for member in members(group)? {
+                    signal_member(group, member, Signal::KILL)?;
+                }
+                await_change(group);
+            }
+            Err(error) => {
+                let message = format!("removing the control group {}: {error}", group.display());
+                return Err(io::Error::new(error.kind(), message));
+            }
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+/// Moves the processes of one group into another one, of another hierarchy.
+///
+/// # Errors
+/// The other group refuses one, or new ones keep coming.
+pub(super) fn gather(from: &Path, into: &Path) -> io::Result<()> {
+    let entry = into.join("cgroup.procs");
+    for _ in 0..ROUNDS {
+        let inside = members(into)?;
+        let mut outside = members(from)?;
+        outside.retain(|member| !inside.contains(member));
+        if outside.is_empty() {
+            return Ok(());
+        }
+        for member in outside {
+            match fs::write(&entry, member.to_string()) {
+                // It has ended meanwhile.
+                Err(error) if gone(&error) && entry.exists() => {}
+                other => other?,
+            }
+        }
+    }
+    Err(io::Error::other(
+        "it makes processes faster than they can be found",
+    ))
+}
+
+/// Sends a signal to a process of the group. Its id is only trusted if the process behind a
+/// descriptor that was opened meanwhile is still a member; one that has ended is no failure.
+fn signal_member(group: &Path, member: u32, signal: Signal) -> io::Result<()> {
+    let Some(pid) = i32::try_from(member).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return Ok(());
+    };
+    if members(group)?.contains(&member) {
+        return match pidfd_send_signal(&process, signal.as_raw()) {
+            Err(error) if gone(&error) => Ok(()),
+            other => other,
+        };
+    }
+    Ok(())
+}
+
+/// Waits a little for the group to become empty.
+fn await_change(group: &Path) {
+    let Ok(events) = fs::File::open(group.join("cgroup.events")) else {
+        return thread::sleep(PAUSE);
+    };
+    let populated = io::read_to_string(&events).is_ok_and(|text| text.contains("populated 1"));
+    if !populated {
+        return thread::sleep(PAUSE);
+    }
+    // Whatever comes of it, the group is looked at again.
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    let _ = poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout));
+}

@@ -1,0 +1,1 @@
+//! Tests of finding, planning and limiting, on hierarchies made of plain files.
