@@ -24,7 +24,7 @@ use kleene_engine::{
 use kleene_host::linux::{LinuxHost, LinuxHostConfig};
 use kleene_storage::select::Driver;
 use kleene_store::{NetworkDriver, Store};
-use kleene_types::{ExecId, Limits, Resources};
+use kleene_types::{ExecId, Resources};
 use kleene_userland::SystemUserland;
 
 use crate::built;
@@ -167,12 +167,10 @@ fn new_container() -> NewContainer {
 }
 
 fn changes() -> ContainerChanges {
-    let mut limits = Limits::default();
-    limits.pids = Some(100);
     ContainerChanges {
         name: Some("renamed".parse().unwrap()),
         limits: kleene_engine::LimitChanges {
-            pids: Some(limits.pids),
+            pids: Some(Some(100)),
             ..Default::default()
         },
         ..ContainerChanges::default()

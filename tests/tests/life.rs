@@ -33,7 +33,7 @@ fn await_event(
     let mut fitting = events.filter(|event| {
         event["name"] == name && event["action"] == action && wanted(&event["attributes"])
     });
-    let event = fitting.next().expect("the event");
+    let event = fitting.next().unwrap();
     stream.kill().unwrap();
     stream.wait().unwrap();
     event["attributes"].clone()
