@@ -1,12 +1,16 @@
 //! Carrying out the journal's steps: undoing or finishing operations that failed or were cut short.
 
+use std::time::Duration;
+
+use kleene_doors::host::Probe;
 use kleene_doors::storage::{Dataset, StorageError};
-use kleene_store::{JournalEntry, OperationId, Step, StoreError, Transaction};
+use kleene_store::{JournalEntry, OperationId, Run, Step, StoreError, Transaction};
 use kleene_types::{ContainerId, ImageId, VolumeName};
 use tracing::error;
 
+use crate::container::ended_meanwhile;
 use crate::events::NewEvent;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, Later};
 
 impl Engine {
     /// Runs `work` as a journalled operation: `steps` are written down before it begins and carried
@@ -77,6 +81,16 @@ impl Engine {
             Step::RemoveContainer(id) => self.finish_removing_container(id, None),
             Step::RemoveImage(id) => self.resume_removing_image(id),
             Step::RemoveVolume(name) => self.resume_removing_volume(name),
+            Step::EndRun(run) => self.undo_start(run),
+            Step::StopRun(run) => {
+                self.resume_stop(run, false);
+                Ok(())
+            }
+            Step::RestartRun(run) => {
+                self.resume_stop(run, true);
+                Ok(())
+            }
+            Step::SettleLimits(id) => self.settle_limits(id),
         }
     }
 
@@ -113,6 +127,61 @@ impl Engine {
                 .write(|transaction| transaction.put_volume(&volume))?;
         }
         Ok(())
+    }
+
+    /// Ends a container whose start was never told to be done.
+    fn undo_start(&self, run: &Run) -> Result<(), EngineError> {
+        let Some(container) = self.store.container(&run.container)? else {
+            return Ok(());
+        };
+        let exec = self.store.exec(&run.init)?;
+        if exec.as_ref().is_none_or(|exec| exec.started.is_none()) {
+            // No end will be recorded that would run these.
+            self.run_poststop(&container);
+        } else if let Probe::Running { watch, .. } = self.host.probe(&run.init)? {
+            self.end_unrecorded_container(&run.container, &run.init, watch);
+            self.exec_ended(&run.init, None)?;
+        }
+        Ok(())
+    }
+
+    /// Asks to be called to finish a stop, which may take its time.
+    fn resume_stop(&self, run: &Run, start: bool) {
+        let run = run.clone();
+        self.supervisor
+            .call_later(Duration::ZERO, Later::FinishStop { run, start });
+    }
+
+    /// Gives a container the limits of its record.
+    pub(crate) fn settle_limits(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let Some(container) = self.store.container(id)? else {
+            return Ok(());
+        };
+        let resources = &container.resources;
+        if self.storage.info().quotas {
+            self.storage.set_quota(id, resources.storage_quota)?;
+        }
+        match self.running.get(id) {
+            Some(init) => {
+                let limited = self.host.update_limits(id, &init.exec, &resources.limits);
+                ended_meanwhile(limited)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a journalled operation whose result is written already; what it would still do should
+    /// the daemon die now does no harm.
+    pub(crate) fn end_operation(&self, operation: Option<OperationId>) {
+        let Some(operation) = operation else {
+            return;
+        };
+        if let Err(problem) = self
+            .store
+            .write_soon(|transaction| transaction.finish(operation))
+        {
+            error!(%problem, "the journal still holds an operation that has ended");
+        }
     }
 
     /// A removal that was cut short, unless somebody has come to use the image since.

@@ -6,19 +6,26 @@
 //! the same object wait for each other (`locks.rs`). An operation of several steps validates
 //! everything first, then writes its journal entries, then acts; see `kleene_store`'s journal.
 
+mod aside;
 mod container;
+mod end;
 mod error;
 mod events;
 mod exec;
+mod health;
+mod hooks;
 mod image;
 mod journal;
+mod later;
 mod locks;
 mod lookup;
 mod names;
 mod observe;
 mod reconcile;
 mod requests;
+mod restart;
 mod running;
+mod start;
 mod volume;
 
 use std::os::unix::net::UnixStream;

@@ -6,13 +6,15 @@
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use kleene_types::{ContainerId, ImageId, VolumeName};
+use kleene_types::{ContainerId, ExecId, ImageId, VolumeName};
 
 /// What can be locked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// A container.
     Container(ContainerId),
+    /// An execution instance that isn't the first one of its container.
+    Exec(ExecId),
     /// An image.
     Image(ImageId),
     /// A volume.

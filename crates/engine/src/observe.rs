@@ -3,22 +3,17 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Component, Path};
-use std::time::Duration;
 
 use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
 use kleene_doors::host::HostError;
 use kleene_doors::observe::ProcessInfo;
 use kleene_doors::storage::{Change, Dataset};
 use kleene_store::{ContainerRecord, ExecRecord};
-use kleene_types::{ContainerId, ExecId, Signal, Timestamp};
+use kleene_types::{ExecId, Timestamp};
 
 use crate::locks::{Guard, Key, Mode};
 use crate::running::Init;
-use crate::{ContainerState, Engine, EngineError, Exit, Later, LogView, StartedExec, StatsView};
-
-fn not_yet<T>() -> Result<T, EngineError> {
-    Err(EngineError::NotYet("this is not available yet".to_owned()))
-}
+use crate::{ContainerState, Engine, EngineError, Exit, LogView, StartedExec, StatsView};
 
 impl Engine {
     /// Usage of the named containers, or of all that run when none is named: in the order in which
@@ -185,46 +180,6 @@ impl Engine {
         }))
     }
 
-    /// Stops all processes of a container in their tracks.
-    ///
-    /// # Errors
-    /// [`EngineError::ContainerNotRunning`], [`EngineError::Conflict`] when it is paused already.
-    pub fn container_pause(&self, _reference: &str) -> Result<ContainerId, EngineError> {
-        not_yet()
-    }
-
-    /// Lets a container's processes go on.
-    ///
-    /// # Errors
-    /// [`EngineError::ContainerNotRunning`], [`EngineError::Conflict`] when it isn't paused.
-    pub fn container_unpause(&self, _reference: &str) -> Result<ContainerId, EngineError> {
-        not_yet()
-    }
-
-    /// Sends a signal to a container's first process.
-    ///
-    /// # Errors
-    /// [`EngineError::ContainerNotRunning`].
-    pub fn container_kill(
-        &self,
-        _reference: &str,
-        _signal: Signal,
-    ) -> Result<ContainerId, EngineError> {
-        not_yet()
-    }
-
-    /// Stops a container if it runs, and starts it detached.
-    ///
-    /// # Errors
-    /// [`EngineError::ContainerNotFound`]; [`EngineError::Start`] when it can't be started.
-    pub fn container_restart(
-        &self,
-        _reference: &str,
-        _grace: Option<Duration>,
-    ) -> Result<ContainerId, EngineError> {
-        not_yet()
-    }
-
     /// What is at an absolute path in a container.
     ///
     /// # Errors
@@ -269,14 +224,6 @@ impl Engine {
         refuse_read_only(&files.container, directory)?;
         let written = self.host.write_archive(&files.of, directory, from, options);
         written.map_err(|error| not_running(error, &files.container))
-    }
-
-    /// Does what was to be done later.
-    ///
-    /// # Errors
-    /// When it fails; it isn't tried again.
-    pub fn due(&self, _call: Later) -> Result<(), EngineError> {
-        not_yet()
     }
 
     /// A container that runs, and its first process.

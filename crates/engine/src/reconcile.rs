@@ -3,7 +3,7 @@
 
 use kleene_doors::host::Probe;
 use kleene_store::ExecRecord;
-use kleene_types::ContainerId;
+use kleene_types::ExecId;
 
 use crate::events::NewEvent;
 use crate::running::Init;
@@ -22,6 +22,15 @@ pub struct Reconciled {
     pub problems: Vec<String>,
 }
 
+impl Reconciled {
+    /// Notes what could not be put right about an object.
+    fn note(&mut self, object: impl std::fmt::Display, result: Result<(), EngineError>) {
+        if let Err(problem) = result {
+            self.problems.push(format!("{object}: {problem}"));
+        }
+    }
+}
+
 impl Engine {
     /// Brings records and machine into agreement. Call it once, before anything else.
     ///
@@ -30,12 +39,12 @@ impl Engine {
     pub fn reconcile(&self) -> Result<Reconciled, EngineError> {
         self.emit(NewEvent::daemon("start"));
         let mut result = Reconciled::default();
-        let (mut ended, mut joined) = (Vec::new(), Vec::new());
+        let (mut ended, mut joined, mut unstarted) = (Vec::new(), Vec::new(), Vec::new());
         // Containers' first processes come first: without them the others can't be running.
         for exec in self.store.open_execs()? {
             if exec.started.is_none() {
-                self.drop_unstarted(&exec, &mut result);
-            } else if self.is_init(&exec)? {
+                unstarted.push(exec);
+            } else if self.is_first(&exec)? {
                 self.find_again(exec, true, &mut ended, &mut result);
             } else {
                 joined.push(exec);
@@ -44,17 +53,42 @@ impl Engine {
         for exec in joined {
             self.find_again(exec, false, &mut ended, &mut result);
         }
+        for exec in unstarted {
+            result.note(&exec.id, self.drop_unstarted(&exec));
+        }
         for exec in ended {
             match self.exec_ended(&exec.id, None) {
                 Ok(_) => result.ended += 1,
                 Err(problem) => result.problems.push(format!("{}: {problem}", exec.id)),
             }
         }
+        self.end_unknown(&mut result)?;
         self.remove_left_over(&mut result)?;
         let journal = self.store.journal()?;
         result.steps = journal.len();
         result.problems.extend(self.carry_out(journal));
         Ok(result)
+    }
+
+    /// Processes that no record knows: the engine's own, such as health checks, and those whose
+    /// records were deleted just before the daemon died.
+    fn end_unknown(&self, result: &mut Reconciled) -> Result<(), EngineError> {
+        for exec in self.host.instances()? {
+            if self.store.exec(&exec)?.is_none() {
+                result.note(&exec, self.end_unknown_process(&exec));
+            }
+        }
+        Ok(())
+    }
+
+    fn end_unknown_process(&self, exec: &ExecId) -> Result<(), EngineError> {
+        match self.host.probe(exec)? {
+            Probe::Running { watch, .. } => {
+                self.end_unrecorded(exec, watch);
+                Ok(())
+            }
+            Probe::Exited(_) | Probe::Lost => Ok(self.host.forget(exec)?),
+        }
     }
 
     /// Containers that were to be removed when they stop, and whose client went away before they
@@ -66,11 +100,8 @@ impl Engine {
                 .last_run
                 .as_ref()
                 .is_none_or(|run| run.ended.is_some());
-            if container.auto_remove
-                && ended
-                && let Err(problem) = self.remove_recorded(&container.id)
-            {
-                result.problems.push(format!("{}: {problem}", container.id));
+            if container.auto_remove && ended {
+                result.note(&container.id, self.remove_recorded(&container.id));
             }
         }
         Ok(())
@@ -78,44 +109,38 @@ impl Engine {
 
     /// An execution instance that nobody will start any more. Its process may run all the same, when
     /// the daemon ended between starting it and writing that down; no client was told of it.
-    fn drop_unstarted(&self, exec: &ExecRecord, result: &mut Reconciled) {
-        let dropped = || -> Result<(), EngineError> {
-            if let Probe::Running { .. } = self.host.probe(&exec.id)? {
-                self.host.kill(&exec.container, &exec.id)?;
+    fn drop_unstarted(&self, exec: &ExecRecord) -> Result<(), EngineError> {
+        match self.host.probe(&exec.id)? {
+            Probe::Running { watch, .. } if self.running.get(&exec.container).is_none() => {
+                self.end_unrecorded_container(&exec.container, &exec.id, watch);
+                self.host.forget(&exec.id)?;
             }
-            self.host.forget(&exec.id)?;
-            Ok(self
-                .store
-                .write(|transaction| transaction.delete_exec(&exec.id))?)
-        };
-        if let Err(problem) = dropped() {
-            result.problems.push(format!("{}: {problem}", exec.id));
+            Probe::Running { watch, .. } => self.end_unrecorded(&exec.id, watch),
+            Probe::Exited(_) | Probe::Lost => self.host.forget(&exec.id)?,
         }
-    }
-
-    fn is_init(&self, exec: &ExecRecord) -> Result<bool, EngineError> {
-        let container = self.store.container(&exec.container)?;
-        Ok(container
-            .and_then(|c| c.last_run)
-            .is_some_and(|run| run.init == exec.id))
+        self.store
+            .write(|transaction| transaction.delete_exec(&exec.id))?;
+        Ok(())
     }
 
     fn find_again(
         &self,
         exec: ExecRecord,
-        is_init: bool,
+        first: bool,
         ended: &mut Vec<ExecRecord>,
         result: &mut Reconciled,
     ) {
         match self.host.probe(&exec.id) {
-            Ok(Probe::Running { pid, watch, .. }) => {
+            Ok(Probe::Running { pid, watch, paused }) => {
                 result.running += 1;
-                if is_init {
+                if first {
                     let init = Init {
                         exec: exec.id.clone(),
                         pid,
+                        paused,
                     };
                     self.running.insert(exec.container.clone(), init);
+                    result.note(&exec.container, self.resume_health(&exec));
                 }
                 self.supervisor.watch(exec.id, watch);
             }
@@ -124,39 +149,9 @@ impl Engine {
         }
     }
 
-    /// Starts the containers whose policy asks for it and that don't run. Answers how each went.
-    pub fn start_on_startup(&self) -> Vec<(ContainerId, Result<(), EngineError>)> {
-        let containers = match self.store.containers() {
-            Ok(containers) => containers,
-            Err(problem) => {
-                tracing::error!(%problem, "the containers to start can't be read");
-                return Vec::new();
-            }
-        };
-        containers
-            .into_iter()
-            .rev()
-            .filter(|c| c.restart_policy == kleene_types::RestartPolicy::OnStartup)
-            .filter(|c| self.running.get(&c.id).is_none())
-            .map(|c| (c.id.clone(), self.start_detached(&c.id)))
-            .collect()
-    }
-
-    fn start_detached(&self, container: &ContainerId) -> Result<(), EngineError> {
-        let exec = self.exec_create(crate::NewExec {
-            container: container.to_string(),
-            cmd: Vec::new(),
-            env: Vec::new(),
-            user: String::new(),
-            tty: false,
-            working_dir: None,
-        })?;
-        let start = crate::ExecStart {
-            attach: false,
-            start_container: true,
-            stdin: kleene_doors::host::Stdin::Null,
-            window: None,
-        };
-        self.exec_start(exec.as_str(), start).map(|_| ())
+    fn resume_health(&self, first: &ExecRecord) -> Result<(), EngineError> {
+        let container = self.recorded_container(&first.container)?;
+        self.begin_health(&container, &first.id);
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use kleene_doors::host::{Stdin, WindowSize};
 use kleene_doors::observe::Stats;
 use kleene_doors::storage::AdoptMode;
 use kleene_doors::userland::{Extras, Source};
-use kleene_store::{ContainerRecord, ExecRecord, ImageRecord, NetworkDriver, VolumeRecord};
+use kleene_store::{ContainerRecord, ExecRecord, ImageRecord, NetworkDriver, Run, VolumeRecord};
 use kleene_types::{
     ByteSize, ContainerId, ContainerName, ContainerPath, CpuSet, Cpus, EnvVar, ExecId, HealthCheck,
     ImageName, ImageRef, ImageTag, Init, IoWeight, Limits, MountSpec, Resources, RestartPolicy,
@@ -316,6 +316,20 @@ pub enum Later {
         container: ContainerId,
         /// The first execution instance of the run.
         run: ExecId,
+        /// Counts up when the checks of one run begin anew.
+        turn: u64,
+    },
+    /// Remove a container that was to remove itself after its run, and was never started.
+    RemoveUnstarted {
+        /// The container.
+        container: ContainerId,
+    },
+    /// Finish stopping a container: the daemon died in the middle of that.
+    FinishStop {
+        /// Which run of it.
+        run: Run,
+        /// Whether it is started again.
+        start: bool,
     },
 }
 

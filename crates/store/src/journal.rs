@@ -5,7 +5,7 @@
 //! still there when the daemon starts was cut short, and is carried out then, the latest entry first.
 //! Every step is idempotent.
 
-use kleene_types::{ContainerId, ImageId, VolumeName};
+use kleene_types::{ContainerId, ExecId, ImageId, VolumeName};
 use serde::{Deserialize, Serialize};
 
 /// Names one running operation.
@@ -26,10 +26,27 @@ pub enum Step {
     SettleVolume(VolumeName),
     /// Finish removing a container.
     RemoveContainer(ContainerId),
+    /// End a run of a container whose start was never told to be done.
+    EndRun(Run),
+    /// Finish stopping a run of a container.
+    StopRun(Run),
+    /// Finish stopping a run of a container, and start the container again.
+    RestartRun(Run),
+    /// Give a container the limits that its record has.
+    SettleLimits(ContainerId),
     /// Finish removing an image.
     RemoveImage(ImageId),
     /// Finish removing a volume.
     RemoveVolume(VolumeName),
+}
+
+/// One run of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Run {
+    /// The container.
+    pub container: ContainerId,
+    /// The first execution instance of the run.
+    pub init: ExecId,
 }
 
 /// A step with the operation that it belongs to.

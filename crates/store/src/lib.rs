@@ -12,7 +12,7 @@ mod store;
 mod transaction;
 
 pub use error::StoreError;
-pub use journal::{JournalEntry, OperationId, Step};
+pub use journal::{JournalEntry, OperationId, Run, Step};
 pub use records::{ContainerRecord, ExecRecord, ImageRecord, LastRun, NetworkDriver, VolumeRecord};
 pub use store::Store;
 pub use transaction::Transaction;

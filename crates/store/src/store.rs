@@ -77,11 +77,31 @@ impl Store {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        write(&mut self.lock(), work)
+    }
+
+    /// Carries out `work` in one transaction that outlives this process, but is on the disk only
+    /// after the next [`Store::write`] or some time: a machine that loses power may lose it. It is
+    /// for records of what such a machine loses as well, such as processes.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_soon<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut connection = self.lock();
-        let transaction = connection.transaction().map_err(StoreError::from)?;
-        let result = work(&Transaction::new(&transaction))?;
-        transaction.commit().map_err(StoreError::from)?;
-        Ok(result)
+        // With a write-ahead log, NORMAL keeps the database whole but doesn't wait for the disk:
+        // https://www.sqlite.org/pragma.html#pragma_synchronous
+        let synchronous = |connection: &Connection, level: &str| {
+            connection
+                .pragma_update(None, "synchronous", level)
+                .map_err(StoreError::from)
+        };
+        synchronous(&connection, "NORMAL")?;
+        let result = write(&mut connection, work);
+        synchronous(&connection, "FULL")?;
+        result
     }
 
     /// Begins an operation: from now on `steps` are carried out, the last one first, should it be
@@ -90,11 +110,24 @@ impl Store {
     /// # Errors
     /// When the database can't be written.
     pub fn begin(&self, steps: &[Step]) -> Result<OperationId, StoreError> {
+        self.begin_with(steps, |_| Ok(()))
+    }
+
+    /// As [`Store::begin`], with what else is written in the same transaction.
+    ///
+    /// # Errors
+    /// Those of `work`, and of the database; nothing is written then.
+    pub fn begin_with(
+        &self,
+        steps: &[Step],
+        work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
+    ) -> Result<OperationId, StoreError> {
         let operation = OperationId(self.next_operation.fetch_add(1, Ordering::Relaxed));
         self.write(|transaction| {
             steps
                 .iter()
-                .try_for_each(|step| transaction.add_step(operation, step))
+                .try_for_each(|step| transaction.add_step(operation, step))?;
+            work(transaction)
         })?;
         Ok(operation)
     }
@@ -402,6 +435,16 @@ impl Store {
         let text: Option<String> = self.find(sql, parameters, |row| row.get(0))?;
         text.map(|text| parse(kind, &text)).transpose()
     }
+}
+
+fn write<T, E: From<StoreError>>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection.transaction().map_err(StoreError::from)?;
+    let result = work(&Transaction::new(&transaction))?;
+    transaction.commit().map_err(StoreError::from)?;
+    Ok(result)
 }
 
 /// Lets nobody but root read the database; SQLite gives its side files the same mode.

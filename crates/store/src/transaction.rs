@@ -181,12 +181,11 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Deletes an execution instance; missing is success.
+    /// Deletes an execution instance; whether there was one.
     ///
     /// # Errors
     /// When the database can't be written.
-    pub fn delete_exec(&self, id: &ExecId) -> Result<(), StoreError> {
-        self.run("DELETE FROM execs WHERE id = ?", [id.as_str()])?;
-        Ok(())
+    pub fn delete_exec(&self, id: &ExecId) -> Result<bool, StoreError> {
+        Ok(self.run("DELETE FROM execs WHERE id = ?", [id.as_str()])? > 0)
     }
 }

@@ -6,13 +6,15 @@ use kleene_doors::host::{CopyUp, Network, SourceKind};
 use kleene_doors::storage::{Dataset, Root, Snapshot};
 use kleene_store::{ContainerRecord, ImageRecord, NetworkDriver, OperationId, Step, VolumeRecord};
 use kleene_types::{
-    ContainerId, ContainerName, ContainerPath, EnvVar, MountKind, MountSpec, SnapshotName,
-    Timestamp, VolumeName, merge_env,
+    ContainerId, ContainerName, ContainerPath, EnvVar, HealthCheck, Init, MountKind, MountSpec,
+    Resources, RestartPolicy, SnapshotName, Span, Timestamp, VolumeName, merge_env,
 };
 
 use super::name_taken;
+use crate::events::NewEvent;
+use crate::later::UNSTARTED;
 use crate::locks::{Key, Mode};
-use crate::{Done, Engine, EngineError, NewContainer, names};
+use crate::{Done, Engine, EngineError, Later, NewContainer, names};
 
 /// Most bytes of a command with its environment: a quarter of the stack's usual limit of 8 MiB, less
 /// what the loader needs, is what Linux allows (execve(2)).
@@ -31,7 +33,7 @@ impl Engine {
     pub fn container_create(&self, new: NewContainer) -> Result<Done, EngineError> {
         let image = self.find_image(&new.image)?;
         let snapshot = image_snapshot(&image, &new)?;
-        self.validate(&new)?;
+        let warnings = self.validate(&new)?;
         let record = self.draft(new, &image)?;
         let volumes = volumes_of(&record.mounts);
         let _locks = self.locks.hold(
@@ -55,14 +57,23 @@ impl Engine {
             let created = self.provide_volumes(&record)?;
             self.record_container(operation, &record, &created)
         })?;
+        self.emit(
+            NewEvent::container("create", &record.id, &record.name).with("image", &record.image),
+        );
+        if record.auto_remove {
+            let container = record.id.clone();
+            let call = Later::RemoveUnstarted { container };
+            self.supervisor.call_later(UNSTARTED, call);
+        }
         Ok(Done {
             id: record.id,
-            warnings: Vec::new(),
+            warnings,
         })
     }
 
-    /// Checks everything that can be checked without creating anything.
-    fn validate(&self, new: &NewContainer) -> Result<(), EngineError> {
+    /// Checks everything that can be checked without creating anything. Answers what can't be done
+    /// quite as asked.
+    fn validate(&self, new: &NewContainer) -> Result<Vec<String>, EngineError> {
         runtime_network(new.network_driver)?;
         if new.published_ports > 0 {
             return Err(EngineError::NotYet(
@@ -85,7 +96,11 @@ impl Engine {
         {
             return Err(name_taken(kleene_store::StoreError::Taken, name));
         }
-        Ok(())
+        refuse_removal_and_restart(new.auto_remove, new.restart_policy)?;
+        if let Some(check) = &new.health_check {
+            validate_health_check(check)?;
+        }
+        self.check_resources(&new.resources)
     }
 
     /// What a mount's source is; checks that it is there.
@@ -109,6 +124,10 @@ impl Engine {
                     .map(|found| found.is_some())
             })?,
         };
+        let cmd = match new.cmd.is_empty() {
+            true => image.cmd.clone(),
+            false => new.cmd,
+        };
         let mut mounts = new.mounts;
         // What lies deeper is mounted later, so that a mount never hides one beneath it.
         mounts.sort_by_key(|mount| mount.destination.as_str().matches('/').count());
@@ -116,11 +135,8 @@ impl Engine {
             id: ContainerId::random(),
             name,
             image: image.id.clone(),
-            cmd: if new.cmd.is_empty() {
-                image.cmd.clone()
-            } else {
-                new.cmd
-            },
+            init: new.init.unwrap_or_else(|| default_init(&cmd)),
+            cmd,
             user: if new.user.is_empty() {
                 image.user.clone()
             } else {
@@ -136,7 +152,6 @@ impl Engine {
             mounts,
             last_run: None,
             resources: new.resources,
-            init: new.init.unwrap_or_default(),
             health_check: new.health_check,
             stop_signal: new.stop_signal,
             stop_timeout: new.stop_timeout,
@@ -172,6 +187,9 @@ impl Engine {
     fn build(&self, record: &ContainerRecord, origin: &Snapshot) -> Result<(), EngineError> {
         let dataset = Dataset::Container(record.id.clone());
         self.storage.clone_snapshot(origin, &dataset)?;
+        if let Some(quota) = record.resources.storage_quota {
+            self.storage.set_quota(&record.id, Some(quota))?;
+        }
         if record.mounts.is_empty() {
             return Ok(());
         }
@@ -242,6 +260,29 @@ impl Engine {
         })
     }
 
+    /// Checks what a container may use of the machine. Answers what can't be done quite as asked.
+    pub(crate) fn check_resources(
+        &self,
+        resources: &Resources,
+    ) -> Result<Vec<String>, EngineError> {
+        let Resources {
+            limits,
+            ulimits,
+            shm_size,
+            storage_quota,
+            log_limit: _,
+        } = resources;
+        let info = self.storage.info();
+        if storage_quota.is_some() && !info.quotas {
+            return Err(EngineError::NotYet(format!(
+                "storage with the driver '{}' can't limit what a container occupies: leave the \
+                 storage quota out, or use storage that has quotas",
+                info.driver
+            )));
+        }
+        Ok(self.host.check_limits(limits, *shm_size, ulimits)?)
+    }
+
     fn record_container(
         &self,
         operation: OperationId,
@@ -260,6 +301,17 @@ impl Engine {
             .map_err(|error| name_taken(error, &record.name))?;
         events.into_iter().for_each(|event| self.emit(event));
         Ok(())
+    }
+}
+
+/// Whose end is a container's end when nobody says: a command that is the boot script starts
+/// services and returns, as in a jail.
+fn default_init(cmd: &[String]) -> Init {
+    const SCRIPT: &str = "/etc/rc";
+    let words: Vec<&str> = cmd.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [SCRIPT] | ["sh" | "/bin/sh", SCRIPT] => Init::All,
+        _ => Init::None,
     }
 }
 
@@ -309,6 +361,35 @@ pub(crate) fn validate_command(
         ));
     }
     Ok(())
+}
+
+/// Refuses a container that would be removed and restarted when it stops.
+pub(crate) fn refuse_removal_and_restart(
+    auto_remove: bool,
+    policy: RestartPolicy,
+) -> Result<(), EngineError> {
+    match auto_remove && policy != RestartPolicy::No {
+        true => Err(EngineError::Invalid(format!(
+            "a container that is removed when it stops can't have the restart policy '{policy}': \
+             leave one of the two out"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses health checks that make no sense.
+pub(crate) fn validate_health_check(check: &HealthCheck) -> Result<(), EngineError> {
+    let invalid = |text: &str| Err(EngineError::Invalid(format!("the health check {text}")));
+    if check.cmd.is_empty() {
+        return invalid("has no command");
+    }
+    if check.interval == Span::default() || check.timeout == Span::default() {
+        return invalid("needs an interval and a timeout of more than 0");
+    }
+    if check.retries == 0 {
+        return invalid("needs at least 1 retry");
+    }
+    validate_command(&check.cmd, &[], "")
 }
 
 /// Refuses a name that reads like an id: the container of that id would be found in its place.

@@ -1,22 +1,24 @@
 //! Containers: making, showing, changing, stopping and removing them. Starting one is starting an
-//! execution instance in it: see [`crate::exec`].
+//! execution instance in it: see [`crate::start`].
 
 mod create;
-pub(crate) use create::{refuse_id_as_name, runtime_network, validate_command};
 mod remove;
+mod signal;
 mod stop;
+mod update;
 
-use kleene_doors::storage::Dataset;
-use kleene_store::{ContainerRecord, ExecRecord, StoreError};
+use kleene_doors::storage::{Dataset, StorageError};
+use kleene_store::{ContainerRecord, ExecRecord, ImageRecord, StoreError};
 use kleene_types::{ContainerId, ContainerName};
 
-use crate::locks::Key;
-use crate::{
-    ContainerChanges, ContainerState, ContainerView, Done, Engine, EngineError, ListOptions,
-};
+use crate::running::Init;
+use crate::{ContainerState, ContainerView, Engine, EngineError, ListOptions};
+
+pub(crate) use create::{runtime_network, validate_command};
+pub(crate) use stop::{KILL_LIMIT, ended_meanwhile};
 
 impl Engine {
-    /// Containers, newest first; only those that run unless all are asked for.
+    /// Containers, newest first; only those that run, or will soon again, unless all are asked for.
     ///
     /// # Errors
     /// When the records can't be read.
@@ -25,20 +27,18 @@ impl Engine {
         let images = self.store.images()?;
         let mut views = Vec::new();
         for record in self.store.containers()? {
-            let pid = running.get(&record.id).map(|init| init.pid);
-            if pid.is_none() && !options.all {
+            let init = running.get(&record.id);
+            let waits = init.is_none() && self.running.waiting(&record.id).is_some();
+            if init.is_none() && !waits && !options.all {
                 continue;
             }
             let image = images.iter().find(|image| image.id == record.image);
-            views.push(ContainerView {
-                image: image.and_then(|image| image.reference.clone()),
-                dataset: self.storage.name(&Dataset::Container(record.id.clone())),
-                state: state(&record, pid),
-                health: None,
-                size: None,
-                record,
-                pid,
-            });
+            let size = match options.size {
+                true => self.size(&record)?,
+                false => None,
+            };
+            let view = self.view(record, image, init, size);
+            views.push(view);
         }
         Ok(views)
     }
@@ -50,16 +50,8 @@ impl Engine {
     pub fn container_inspect(&self, reference: &str) -> Result<ContainerView, EngineError> {
         let record = self.find_container(reference)?;
         let image = self.store.image(&record.image)?;
-        let pid = self.running.get(&record.id).map(|init| init.pid);
-        Ok(ContainerView {
-            image: image.and_then(|image| image.reference),
-            dataset: self.storage.name(&Dataset::Container(record.id.clone())),
-            state: state(&record, pid),
-            health: None,
-            size: None,
-            pid,
-            record,
-        })
+        let init = self.running.get(&record.id);
+        Ok(self.view(record, image.as_ref(), init.as_ref(), None))
     }
 
     /// Execution instances of a container, the newest first.
@@ -70,39 +62,41 @@ impl Engine {
         Ok(self.store.execs_of(id)?)
     }
 
-    /// Changes a container's properties. Those of a running container count from its next start.
-    ///
-    /// # Errors
-    /// [`EngineError::Conflict`] when the new name is taken.
-    pub fn container_update(
+    fn view(
         &self,
-        reference: &str,
-        changes: ContainerChanges,
-    ) -> Result<Done, EngineError> {
-        let id = self.find_container(reference)?.id;
-        if let Some(name) = &changes.name {
-            refuse_id_as_name(name)?;
+        record: ContainerRecord,
+        image: Option<&ImageRecord>,
+        init: Option<&Init>,
+        size: Option<u64>,
+    ) -> ContainerView {
+        ContainerView {
+            image: image.and_then(|image| image.reference.clone()),
+            dataset: self.storage.name(&Dataset::Container(record.id.clone())),
+            pid: init.map(|init| init.pid),
+            state: self.state(&record, init),
+            health: self.running.health(&record.id),
+            size,
+            record,
         }
-        let (cmd, env) = (changes.cmd.as_deref(), changes.env.as_deref());
-        let user = changes.user.as_deref();
-        validate_command(
-            cmd.unwrap_or_default(),
-            env.unwrap_or_default(),
-            user.unwrap_or_default(),
-        )?;
-        if let Some(params) = &changes.jail_params {
-            self.host.check_jail_params(params)?;
+    }
+
+    fn state(&self, record: &ContainerRecord, init: Option<&Init>) -> ContainerState {
+        match init {
+            Some(init) if init.paused => ContainerState::Paused,
+            Some(_) => ContainerState::Running,
+            None if self.running.waiting(&record.id).is_some() => ContainerState::Restarting,
+            None if record.last_run.is_none() => ContainerState::Created,
+            None => ContainerState::Exited,
         }
-        let _lock = self.locks.exclusive(Key::Container(id.clone()));
-        let mut container = self.recorded_container(&id)?;
-        apply(&mut container, changes);
-        self.store
-            .write(|transaction| transaction.put_container(&container))
-            .map_err(|error| name_taken(error, &container.name))?;
-        Ok(Done {
-            id,
-            warnings: Vec::new(),
-        })
+    }
+
+    /// Bytes that a container's own files occupy; `None` when it has been removed in the meantime.
+    fn size(&self, record: &ContainerRecord) -> Result<Option<u64>, EngineError> {
+        match self.storage.usage(&Dataset::Container(record.id.clone())) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StorageError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The record of a container that was found before its lock was taken.
@@ -113,35 +107,6 @@ impl Engine {
         let record = self.store.container(id)?;
         record.ok_or_else(|| EngineError::ContainerNotFound(id.to_string()))
     }
-}
-
-fn state(record: &ContainerRecord, pid: Option<u32>) -> ContainerState {
-    match (pid, &record.last_run) {
-        (Some(_), _) => ContainerState::Running,
-        (None, None) => ContainerState::Created,
-        (None, Some(_)) => ContainerState::Exited,
-    }
-}
-
-fn apply(container: &mut ContainerRecord, changes: ContainerChanges) {
-    let ContainerChanges {
-        name,
-        cmd,
-        user,
-        env,
-        jail_params,
-        restart_policy,
-        persist,
-        ..
-    } = changes;
-    container.name = name.unwrap_or_else(|| container.name.clone());
-    container.cmd = cmd.unwrap_or_else(|| std::mem::take(&mut container.cmd));
-    container.user = user.unwrap_or_else(|| std::mem::take(&mut container.user));
-    container.env = env.unwrap_or_else(|| std::mem::take(&mut container.env));
-    container.jail_params =
-        jail_params.unwrap_or_else(|| std::mem::take(&mut container.jail_params));
-    container.restart_policy = restart_policy.unwrap_or(container.restart_policy);
-    container.persist = persist.unwrap_or(container.persist);
 }
 
 /// The error for a container's name that another one has.

@@ -1,8 +1,9 @@
 //! Removing containers.
 
-use kleene_store::Step;
+use kleene_store::{ContainerRecord, Step};
 use kleene_types::ContainerId;
 
+use crate::events::NewEvent;
 use crate::locks::Key;
 use crate::{Engine, EngineError};
 
@@ -17,15 +18,15 @@ impl Engine {
         Ok(id)
     }
 
-    /// Removes all containers that don't run and aren't marked to persist. Answers them, oldest
-    /// first.
+    /// Removes all containers that neither run nor wait for their restart, and aren't marked to
+    /// persist. Answers them, oldest first.
     ///
     /// # Errors
     /// The first failure; containers before it are removed then.
     pub fn container_prune(&self) -> Result<Vec<ContainerId>, EngineError> {
         let mut removed = Vec::new();
         for container in self.store.containers()?.into_iter().rev() {
-            if container.persist {
+            if container.persist || self.running.waiting(&container.id).is_some() {
                 continue;
             }
             match self.remove_recorded(&container.id) {
@@ -40,14 +41,27 @@ impl Engine {
 
     pub(crate) fn remove_recorded(&self, id: &ContainerId) -> Result<(), EngineError> {
         let _lock = self.locks.exclusive(Key::Container(id.clone()));
-        self.recorded_container(id)?;
-        if self.running.get(id).is_some() {
-            return Err(EngineError::InUse(
+        let container = self.recorded_container(id)?;
+        match self.running.get(id) {
+            Some(init) if init.paused => Err(EngineError::InUse(
+                "you cannot remove a paused container: stop it first".to_owned(),
+            )),
+            Some(_) => Err(EngineError::InUse(
                 "you cannot remove a running container".to_owned(),
-            ));
+            )),
+            None => self.remove_locked(&container),
         }
+    }
+
+    /// Removes a container that doesn't run, and whose lock the caller holds. It isn't restarted any
+    /// more, either.
+    pub(crate) fn remove_locked(&self, container: &ContainerRecord) -> Result<(), EngineError> {
+        let id = &container.id;
         self.remove_for_good(Step::RemoveContainer(id.clone()), |operation| {
             self.finish_removing_container(id, operation)
-        })
+        })?;
+        self.running.forget(id);
+        self.emit(NewEvent::container("remove", id, &container.name));
+        Ok(())
     }
 }
