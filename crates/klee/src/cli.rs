@@ -12,8 +12,10 @@ use crate::ui::{Theme, Ui};
 
 const AFTER_HELP: &str = "\
 Shortcuts:
-  build, create, exec, start, stop, restart, run
-          The same as `klee container …`, or `klee image build`
+  attach, cp, create, diff, events, exec, kill, logs, pause, port, rename, restart,
+  run, start, stats, stop, top, unpause, update, wait
+          The same as `klee container …`
+  build   The same as `klee image build`
   isc, isi, isn, isv
           Inspect a container, image, network or volume
   lsc (ls, ps), lsi, lsn, lsv
@@ -31,15 +33,17 @@ Exit codes:
   0         Everything was done
   1         Something could not be done
   2         The command line is wrong
-  125       run, exec or start failed by itself (not the process in the container)
+  125       run, exec, start or attach failed by itself (not the process in the
+            container)
   126, 127  The command is not executable, or was not found in the container
   128 + N   Signal N ended the process in the container
-  Otherwise run, exec and start return what the process in the container returned.
+  Otherwise run, exec, start and attach return what the process in the container returned.
 
 Examples:
   klee image create -t base host           Make a base image of the host's programs
   klee run -it base sh                     Run a shell in a new container
   klee run -m my-vol:/data base ls /data   Run a command with a volume
+  klee logs -f --since 10m web             Follow the output of a container
   klee lsv                                 List volumes";
 
 /// Containers, images, networks and volumes of a Kleene daemon.
@@ -159,7 +163,7 @@ fn names_process_command(arguments: &[OsString]) -> bool {
 }
 
 fn runs_process(name: &str) -> bool {
-    matches!(name, "run" | "exec" | "start")
+    matches!(name, "run" | "exec" | "start" | "attach")
 }
 
 #[cfg(test)]
@@ -186,5 +190,23 @@ mod tests {
         assert_eq!(exit("klee nonsense"), Exit::Usage);
         assert_eq!(exit("klee --host run volume --nonsense"), Exit::Usage);
         assert_eq!(exit("klee run --help"), Exit::Success);
+        assert_eq!(exit("klee attach"), Exit::OwnFailure);
+    }
+
+    #[test]
+    fn options_of_klee_stand_anywhere_before_a_containers_command() {
+        let host = |line: &str| {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            parse(&arguments).unwrap().options.host
+        };
+        for line in [
+            "klee --host h volume ls",
+            "klee volume --host h ls",
+            "klee volume ls --host h",
+            "klee run --host h base sh",
+        ] {
+            assert_eq!(host(line).as_deref(), Some("h"), "{line}");
+        }
+        assert_eq!(host("klee run base sh --host h"), None);
     }
 }

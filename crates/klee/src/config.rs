@@ -19,41 +19,41 @@ const SYSTEM_FILE: &str = "/usr/local/etc/klee/klee_config.yaml";
 #[cfg(target_os = "linux")]
 const SYSTEM_FILE: &str = "/etc/klee/klee_config.yaml";
 
-/// Options before the command.
+/// Options of klee itself, before or behind the command's name. Only klee's own help shows them.
 #[derive(Debug, Clone, Default, Args)]
 pub struct GlobalOptions {
     /// Configuration file [env: KLEE_CONFIG]
-    #[arg(long, value_name = "FILE")]
+    #[arg(global = true, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// How output looks [env: KLEE_THEME] [default: fancy]
-    #[arg(long, value_enum)]
+    #[arg(global = true, long, value_enum)]
     pub theme: Option<Theme>,
 
     /// Address of the daemon: http[s]:///path/to.sock or http[s]://IP[:PORT] [env: KLEE_HOST]
     /// [default: http:///var/run/kleened.sock]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(global = true, long, value_name = "ADDRESS")]
     pub host: Option<String>,
 
     /// Verify the daemon's certificate [env: KLEE_TLS_VERIFY]
-    #[arg(long, overrides_with = "no_tlsverify")]
+    #[arg(global = true, long, overrides_with = "no_tlsverify")]
     pub tlsverify: bool,
 
     /// Don't verify the daemon's certificate
-    #[arg(long, hide = true, overrides_with = "tlsverify")]
+    #[arg(global = true, long, hide = true, overrides_with = "tlsverify")]
     pub no_tlsverify: bool,
 
     /// Certificate that klee shows the daemon, PEM; may hold the key too [env: KLEE_TLS_CERT]
-    #[arg(long, value_name = "FILE")]
+    #[arg(global = true, long, value_name = "FILE")]
     pub tlscert: Option<PathBuf>,
 
     /// Key of that certificate, PEM [env: KLEE_TLS_KEY]
-    #[arg(long, value_name = "FILE")]
+    #[arg(global = true, long, value_name = "FILE")]
     pub tlskey: Option<PathBuf>,
 
     /// Trust only certificates signed by this authority, PEM; implies --tlsverify
     /// [env: KLEE_TLS_CACERT]
-    #[arg(long, value_name = "FILE")]
+    #[arg(global = true, long, value_name = "FILE")]
     pub tlscacert: Option<PathBuf>,
 }
 

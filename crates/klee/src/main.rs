@@ -12,17 +12,25 @@
 
 mod age;
 mod attach;
+mod bytes;
 mod cli;
 mod commands;
 mod config;
 mod error;
+mod filter;
+mod format;
+mod gather;
+mod health;
 mod json;
+mod limits;
 mod options;
 mod prompt;
 mod suggest;
 mod table;
+mod template;
 mod terminal;
 mod ui;
+mod when;
 
 use std::process::ExitCode;
 

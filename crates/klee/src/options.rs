@@ -1,10 +1,16 @@
 //! Options that several commands have.
 
-use clap::{Args, ValueEnum};
-use kleene_api::{ContainerConfig, EndPointConfig, MountPointConfig, PublishedPortConfig};
-use kleene_types::{EnvVar, MountSpec};
+use std::str::FromStr;
 
+use clap::Args;
+use kleene_api::{ContainerConfig, EndPointConfig, MountPointConfig, PublishedPortConfig};
+use kleene_types::{EnvVar, Init, MountSpec, RestartPolicy, Signal, Span};
+
+use crate::attach::DetachKeys;
 use crate::error::CommandError;
+use crate::format::Format;
+use crate::health::HealthOptions;
+use crate::limits::LimitOptions;
 
 /// Options of containers and of the containers that images are built in.
 #[derive(Debug, Clone, Args)]
@@ -60,13 +66,83 @@ pub struct CreateOptions {
     #[arg(short = 'P', long)]
     pub persist: bool,
 
-    /// Whether the container is started when the daemon is
-    #[arg(long, default_value = "no", value_parser = ["no", "on-startup"])]
-    pub restart: String,
+    /// When the container is started without being asked for: no, on-startup (when the daemon
+    /// starts), on-failure[:TIMES], always or unless-stopped
+    #[arg(long, default_value = "no", value_name = "POLICY", value_parser = RestartPolicy::from_str)]
+    pub restart: RestartPolicy,
+
+    #[command(flatten)]
+    pub runtime: RuntimeOptions,
+
+    #[command(flatten)]
+    pub limits: LimitOptions,
+
+    #[command(flatten)]
+    pub health: HealthOptions,
+}
+
+/// How a container's processes are started and stopped.
+#[derive(Debug, Clone, Args)]
+pub struct RuntimeOptions {
+    /// Run a minimal process 1, which reaps orphans and passes signals on. The container ends with
+    /// its command (main), or with its last process (all); none: the command is process 1
+    #[arg(
+        long,
+        value_name = "main|all|none",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "main",
+        value_parser = Init::from_str
+    )]
+    pub init: Option<Init>,
+
+    /// Working directory of the container's commands
+    #[arg(short, long, value_name = "DIRECTORY", value_parser = absolute)]
+    pub workdir: Option<String>,
+
+    /// The signal that asks the container to end [default: TERM]
+    #[arg(long, value_name = "SIGNAL", value_parser = checked::<Signal>)]
+    pub stop_signal: Option<String>,
+
+    /// Time between that and SIGKILL, as in 30s [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = checked::<Span>)]
+    pub stop_timeout: Option<String>,
+}
+
+impl RuntimeOptions {
+    /// Writes what is given into a configuration.
+    pub fn apply(&self, config: &mut ContainerConfig) {
+        config.init = self.init.map(|init| init.as_str().to_owned());
+        config.working_dir.clone_from(&self.workdir);
+        config.stop_signal.clone_from(&self.stop_signal);
+        config.stop_timeout.clone_from(&self.stop_timeout);
+    }
+}
+
+/// A text that parses as `T`. The daemon gets it as it was typed.
+///
+/// # Errors
+/// When it doesn't.
+pub fn checked<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<String, String> {
+    match text.parse::<T>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// An absolute path in a container.
+///
+/// # Errors
+/// When it is relative.
+pub fn absolute(text: &str) -> Result<String, String> {
+    match text.starts_with('/') {
+        true => Ok(text.to_owned()),
+        false => Err("it must be absolute, as in /usr/src".to_owned()),
+    }
 }
 
 /// Options of commands that start a process.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct StartOptions {
     /// Don't wait for the process, nor show its output
     #[arg(short, long)]
@@ -83,23 +159,26 @@ pub struct StartOptions {
     /// Print nothing but what the process prints; with --detach, only the container's id
     #[arg(short, long)]
     pub quiet: bool,
+
+    #[command(flatten)]
+    pub keys: KeyOptions,
 }
 
-/// How a listing is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// Columns
-    #[default]
-    Table,
-    /// The API's objects
-    Json,
+/// Keys for klee itself.
+#[derive(Debug, Clone, Args)]
+pub struct KeyOptions {
+    /// Keys that leave the process to itself when its terminal is this one: characters and
+    /// ctrl-CHARACTER, separated by commas; '' for none
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::from_str)]
+    pub detach_keys: DetachKeys,
 }
 
 /// Options of listings.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ListOptions {
-    /// How to print the listing
-    #[arg(long, value_enum, default_value_t)]
+    /// How to print the listing: table, json (the API's objects), or a template for each line such
+    /// as '{{.id}} {{.name}}'
+    #[arg(long, default_value = "table", value_name = "FORMAT", value_parser = Format::parse)]
     pub format: Format,
 
     /// Print only what other commands take as arguments, one a line
@@ -151,7 +230,7 @@ impl CreateOptions {
     /// # Errors
     /// When a mount, environment variable or port is malformed.
     pub fn config(&self, image: &str, command: &[String]) -> Result<ContainerConfig, CommandError> {
-        Ok(ContainerConfig {
+        let mut config = ContainerConfig {
             name: self.name.clone(),
             image: Some(image.to_owned()),
             cmd: Some(command.to_vec()),
@@ -161,10 +240,14 @@ impl CreateOptions {
                     .map(|text| port(text))
                     .collect::<Result<_, _>>()?,
             ),
-            restart_policy: Some(self.restart.clone()),
+            restart_policy: Some(self.restart.to_string()),
             persist: Some(self.persist),
+            health_check: self.health.of_new()?,
             ..self.container.config()?
-        })
+        };
+        self.runtime.apply(&mut config);
+        self.limits.apply_to_new(&mut config);
+        Ok(config)
     }
 }
 

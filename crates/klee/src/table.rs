@@ -17,6 +17,8 @@ pub enum Align {
     Left,
     /// In the middle, rather left than right.
     Center,
+    /// At the right.
+    Right,
 }
 
 /// A column.
@@ -137,7 +139,7 @@ fn prefix(text: &str, width: usize) -> &str {
 
 /// The text with control characters written out, so that no name or command can disturb the
 /// terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {
@@ -148,6 +150,9 @@ fn printable(text: &str) -> String {
     }
     clean
 }
+
+/// Characters that say something in any column.
+const NARROWEST: usize = 8;
 
 /// How a table is drawn.
 #[derive(Debug, Clone, Copy)]
@@ -211,20 +216,34 @@ fn widths(columns: &[Column], rows: &[Vec<Cell>], terminal: Option<usize>) -> Ve
         })
         .collect();
     if let Some(terminal) = terminal {
-        let all: usize = widths
-            .iter()
-            .map(|width| width + 3)
-            .sum::<usize>()
-            .saturating_sub(1);
-        let mut excess = all.saturating_sub(terminal);
-        for (width, column) in widths.iter_mut().zip(columns).filter(|(_, c)| c.max > 0) {
-            let least = column.title.width().max(column.min);
-            let gives = width.saturating_sub(least).min(excess);
-            *width -= gives;
-            excess -= gives;
-        }
+        fit(&mut widths, columns, terminal);
     }
     widths
+}
+
+/// Takes what a terminal is too narrow for from the columns: first from those that have a greatest
+/// width, then from the widest of the others. None gets narrower than its title or its least width.
+fn fit(widths: &mut [usize], columns: &[Column], terminal: usize) {
+    let all: usize = widths.iter().map(|width| width + 3).sum();
+    let mut excess = all.saturating_sub(1).saturating_sub(terminal);
+    let least = |column: &Column| column.title.width().max(column.min);
+    for (width, column) in widths.iter_mut().zip(columns).filter(|(_, c)| c.max > 0) {
+        let gives = width.saturating_sub(least(column)).min(excess);
+        *width -= gives;
+        excess -= gives;
+    }
+    while excess > 0 {
+        let narrower = widths
+            .iter_mut()
+            .zip(columns)
+            .filter(|(width, column)| **width > least(column).max(NARROWEST))
+            .max_by_key(|(width, _)| **width);
+        let Some((width, _)) = narrower else {
+            return;
+        };
+        *width -= 1;
+        excess -= 1;
+    }
 }
 
 fn rule(widths: &[usize], theme: Theme) -> String {
@@ -248,6 +267,7 @@ fn line(text: &mut String, columns: &[Column], cells: &[Cell], widths: &[usize],
         let before = match column.align {
             Align::Left => 0,
             Align::Center => spare / 2,
+            Align::Right => spare,
         };
         if index > 0 {
             match look.theme {
@@ -360,6 +380,26 @@ mod tests {
         };
         let text = render(&columns, vec![vec!["no".into(), long]], narrow);
         assert!(text.contains("| abcdef…\n"), "{text}");
+    }
+
+    #[test]
+    fn the_widest_columns_get_narrower_at_last() {
+        let columns = [
+            Column::new("ID", "").at_least(12),
+            Column::new("NAME", ""),
+            Column::new("TYPE", ""),
+        ];
+        let rows = vec![row(&["0123456789ab", &"n".repeat(30), "bridge"])];
+        let narrow = |width| Look {
+            width: Some(width),
+            ..look(Theme::Simple)
+        };
+        let text = render(&columns, rows.clone(), narrow(40));
+        let expected = format!(" 0123456789ab | {}… | bridge\n", "n".repeat(13));
+        assert!(text.ends_with(&expected), "{text}");
+        assert!(text.lines().all(|line| line.width() <= 40), "{text}");
+        let text = render(&columns, rows, narrow(10));
+        assert!(text.ends_with("| nnnnnnn… | bridge\n"), "{text}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod style {
     pub const BOLD_RED: &str = "1;31";
     pub const GREEN: &str = "32";
     pub const RED: &str = "31";
+    pub const YELLOW: &str = "33";
     pub const CYAN: &str = "36";
     pub const BLUE: &str = "34";
     pub const WHITE: &str = "37";
@@ -92,12 +93,46 @@ impl Ui {
 
     /// Prints a table.
     pub fn table(self, columns: &[Column], rows: Vec<Vec<Cell>>) -> Result<(), CommandError> {
+        print(self.drawn(columns, rows).as_bytes())
+    }
+
+    /// A table as text.
+    pub fn drawn(self, columns: &[Column], rows: Vec<Vec<Cell>>) -> String {
         let look = Look {
             theme: self.theme,
             colour: self.colour,
             width: self.width,
         };
-        print(table::render(columns, rows, look).as_bytes())
+        table::render(columns, rows, look)
+    }
+
+    /// Tells something beside the output, on standard error.
+    pub fn note(self, text: &str) {
+        // There is no other place to tell it.
+        let _ = io::stderr()
+            .lock()
+            .write_all(format!("{text}\n").as_bytes());
+    }
+
+    /// Tells on standard error what was not done as asked.
+    pub fn warnings(self, warnings: &[String]) {
+        for warning in warnings {
+            let word = self.word("warning:", style::YELLOW);
+            self.note(&format!("{word} {warning}"));
+        }
+    }
+
+    /// A word on standard error, in a style where there are colours.
+    fn word(self, word: &str, style: &str) -> String {
+        match self.colour_errors {
+            true => format!("\x1b[{style}m{word}\x1b[0m"),
+            false => word.to_owned(),
+        }
+    }
+
+    /// Whether output goes to a terminal that takes more than plain text.
+    pub fn is_live(self) -> bool {
+        self.width.is_some() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Tells on standard error what went wrong and what can be done.
@@ -106,20 +141,13 @@ impl Ui {
             return;
         }
         let mut text = String::new();
-        let word = |word: &str, style: &str| {
-            if self.colour_errors {
-                format!("\x1b[{style}m{word}\x1b[0m")
-            } else {
-                word.to_owned()
-            }
-        };
         text.push_str(&format!(
             "{} {}\n",
-            word("error:", style::BOLD_RED),
+            self.word("error:", style::BOLD_RED),
             error.message
         ));
         for hint in &error.hints {
-            text.push_str(&format!("{} {hint}\n", word("hint:", style::CYAN)));
+            text.push_str(&format!("{} {hint}\n", self.word("hint:", style::CYAN)));
         }
         // There is no other place to complain to.
         let _ = io::stderr().lock().write_all(text.as_bytes());

@@ -1,11 +1,11 @@
 //! Input of an attached process.
 
-use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 
 use kleene_client::{ClientError, ExecInput};
 
+use super::keys::{DetachKeys, Matcher};
 use super::signals::{Request, Requests};
 use super::stdio::Reader;
 use crate::terminal;
@@ -13,43 +13,63 @@ use crate::terminal;
 /// Bytes read at once, so that pasted text and files don't go byte by byte.
 const CHUNK: usize = 64 << 10;
 
-/// Sends standard input (if wanted) and what signals ask for. Closes the queue of requests when
-/// nothing more is sent, but ends never: how the session ended is for its other half to tell.
-pub async fn carry(mut input: ExecInput, interactive: bool, mut requests: Requests) -> Infallible {
+/// Sends standard input and what signals ask for. `stdin` is whether there is input, and by which
+/// keys the user leaves. Closes the queue of requests when nothing more is sent.
+///
+/// Ends only when the user has left and the daemon knows: how the session ended otherwise is for its
+/// other half to tell.
+pub async fn carry(mut input: ExecInput, stdin: Option<&DetachKeys>, mut requests: Requests) {
     // An error means that the session has ended.
-    let _ = send(&mut input, interactive, &mut requests).await;
+    let left = send(&mut input, stdin, &mut requests).await;
     requests.close();
-    pending().await
+    if !left.unwrap_or(false) {
+        pending().await
+    }
 }
 
+/// The answer is whether the user has left.
 async fn send(
     input: &mut ExecInput,
-    interactive: bool,
+    stdin: Option<&DetachKeys>,
     requests: &mut Requests,
-) -> Result<(), ClientError> {
-    let mut stdin = interactive.then(Reader::stdin);
-    let mut buffer = if interactive {
-        vec![0; CHUNK]
-    } else {
-        Vec::new()
+) -> Result<bool, ClientError> {
+    let mut matcher = stdin.map(Matcher::new);
+    let mut stdin = stdin.map(|_| Reader::stdin());
+    let mut buffer = match stdin {
+        Some(_) => vec![0; CHUNK],
+        None => Vec::new(),
     };
     loop {
         tokio::select! {
             request = requests.recv() => match request {
                 Some(Request::Signal(number)) => input.signal(number).await?,
-                Some(Request::LastSignal(number)) => return input.signal(number).await,
+                Some(Request::LastSignal(number)) => {
+                    input.signal(number).await?;
+                    return Ok(false);
+                }
                 Some(Request::Resize) => {
                     if let Some(size) = terminal::size() {
                         input.resize(size).await?;
                     }
                 }
-                None => return Ok(()),
+                None => return Ok(false),
             },
-            read = read(&mut stdin, &mut buffer) => match read {
-                Ok(count @ 1..) => input.stdin(buffer.get(..count).unwrap_or_default()).await?,
+            read = read(&mut stdin, &mut buffer) => match (read, &mut matcher) {
+                (Ok(count @ 1..), Some(matcher)) => {
+                    let typed = buffer.get(..count).unwrap_or_default();
+                    let mut passed = Vec::new();
+                    let left = matcher.typed(typed, &mut passed);
+                    input.stdin(&passed).await?;
+                    if left {
+                        input.detach().await?;
+                        return Ok(true);
+                    }
+                }
                 // A terminal that is gone or an input that can't be read has no more to say.
-                Ok(0) | Err(_) => {
+                (_, matcher) => {
                     stdin = None;
+                    let rest = matcher.as_mut().map(Matcher::rest).unwrap_or_default();
+                    input.stdin(&rest).await?;
                     input.end_of_input().await?;
                 }
             },

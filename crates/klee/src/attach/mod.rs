@@ -6,21 +6,29 @@
 //! noticed.
 
 mod input;
+mod keys;
 mod output;
 mod signals;
 mod stdio;
 
+use std::future::Future;
 use std::io::{self, IsTerminal};
+use std::pin::pin;
+use std::time::Duration;
 
 use kleene_api::{ExecConfig, ExecStartConfig, ExitInfo};
-use kleene_client::{Client, Closing, ExecEvent};
+use kleene_client::{Client, ClientError, Closing, ExecEvent, ExecSession};
 
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::options::StartOptions;
 use crate::suggest::Noun;
 use crate::terminal::{self, RawMode};
 use crate::ui::Ui;
+pub use keys::DetachKeys;
 use signals::Signals;
+
+/// How long the daemon may take to end a session that klee has left.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A container's own process: its command, environment and user.
 pub fn own_process(container: &str, tty: bool) -> ExecConfig {
@@ -35,7 +43,7 @@ pub fn own_process(container: &str, tty: bool) -> ExecConfig {
 }
 
 /// Whether klee leaves the process to itself.
-pub fn detaches(options: StartOptions) -> bool {
+pub fn detaches(options: &StartOptions) -> bool {
     options.detach && !options.interactive
 }
 
@@ -43,7 +51,7 @@ pub fn detaches(options: StartOptions) -> bool {
 ///
 /// # Errors
 /// When there is none.
-pub fn check_input(options: StartOptions) -> Result<(), CommandError> {
+pub fn check_input(options: &StartOptions) -> Result<(), CommandError> {
     if options.tty && options.interactive && !io::stdin().is_terminal() {
         return Err(CommandError::usage("the input device is not a terminal")
             .hint("leave out --tty when the input comes from a file or a pipe"));
@@ -104,7 +112,29 @@ pub async fn start_detached(
     }
 }
 
-/// Starts a process, carries its streams, and returns what it returned.
+/// How klee stands between a process and the user.
+#[derive(Debug, Clone, Copy)]
+pub struct Attachment<'a> {
+    /// Whether klee's input is the process's.
+    pub stdin: bool,
+    /// Whether the process has a terminal.
+    pub tty: bool,
+    /// Whether klee's signals are the process's.
+    pub forward_signals: bool,
+    /// Keys by which the user leaves, on a terminal.
+    pub keys: &'a DetachKeys,
+}
+
+/// What an attachment comes to.
+pub enum Outcome {
+    /// The session has ended.
+    Ended(Ending),
+    /// The user has left the process to itself.
+    Left,
+}
+
+/// Starts a process, carries its streams, and returns what it returned. `again` is how to attach to
+/// a process that the user leaves; `None`: by its id.
 ///
 /// # Errors
 /// When it can't be started, the connection is lost, or the output can't be written.
@@ -112,31 +142,62 @@ pub async fn start_attached(
     ui: Ui,
     client: &Client,
     process: ExecConfig,
-    options: StartOptions,
+    options: &StartOptions,
+    again: Option<&str>,
 ) -> CommandResult {
     let id = create(ui, client, &process, options.quiet).await?;
-    let ending = carry(client, id, options).await?;
-    let exit = ending.result()?;
-    if !options.quiet {
-        ui.line(&format!("\n{}", ending.sentence()))?;
-    }
-    Ok(exit)
-}
-
-/// Carries the streams until the process has ended.
-async fn carry(client: &Client, exec_id: String, options: StartOptions) -> CommandResult<Ending> {
-    let window = terminal::size().filter(|_| options.tty);
-    let mut signals = Signals::listen(options.tty)
-        .map_err(|error| CommandError::failure(format!("can't watch for signals: {error}")))?;
+    let attachment = Attachment {
+        stdin: options.interactive,
+        tty: options.tty,
+        forward_signals: true,
+        keys: &options.keys.detach_keys,
+    };
     let config = ExecStartConfig {
-        exec_id,
+        exec_id: id.clone(),
         attach: true,
         start_container: true,
         stdin: options.interactive,
-        window,
+        window: terminal::size().filter(|_| options.tty),
     };
-    let session = client.exec_start(&config).await?;
-    let _raw = if options.tty && options.interactive {
+    match carry(attachment, client.exec_start(&config)).await? {
+        Outcome::Ended(ending) => {
+            let exit = ending.result()?;
+            if !options.quiet {
+                ui.line(&format!("\n{}", ending.sentence()))?;
+            }
+            Ok(exit)
+        }
+        Outcome::Left => {
+            let again = again.map_or_else(|| format!("--exec {id}"), str::to_owned);
+            left(ui, &again);
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// Says how to attach again.
+pub fn left(ui: Ui, again: &str) {
+    ui.note(&format!(
+        "\nThe process goes on; attach to it again with `klee attach {again}`"
+    ));
+}
+
+/// Opens a session and carries its streams until the process has ended or the user has left.
+///
+/// # Errors
+/// When the session can't be opened or is lost, or the output can't be written.
+pub async fn carry(
+    attachment: Attachment<'_>,
+    open: impl Future<Output = Result<ExecSession, ClientError>>,
+) -> CommandResult<Outcome> {
+    let Attachment { stdin, tty, .. } = attachment;
+    let mut signals = Signals::listen(attachment.forward_signals, tty)
+        .map_err(|error| CommandError::failure(format!("can't watch for signals: {error}")))?;
+    let session = tokio::select! {
+        session = open => session?,
+        interrupted = signals.ended() => return Err(interrupted),
+    };
+    let raw = if tty && stdin && io::stdin().is_terminal() {
         let raw = RawMode::enter().map_err(|error| {
             CommandError::failure(format!("can't set up the terminal: {error}"))
         })?;
@@ -144,10 +205,22 @@ async fn carry(client: &Client, exec_id: String, options: StartOptions) -> Comma
     } else {
         None
     };
+    // What comes from elsewhere may be anything, also what looks like keys.
+    let none = DetachKeys::none();
+    let keys = if raw.is_some() {
+        attachment.keys
+    } else {
+        &none
+    };
     let (requests, requested) = signals::queue();
+    let mut output = pin!(output::carry(session.events));
     tokio::select! {
-        ending = output::carry(session.events) => ending,
-        never = input::carry(session.input, options.interactive, requested) => match never {},
+        ending = &mut output => ending.map(Outcome::Ended),
+        () = input::carry(session.input, stdin.then_some(keys), requested) => {
+            // Keeps the connection until the daemon has noticed.
+            let _ = tokio::time::timeout(FAREWELL, output).await;
+            Ok(Outcome::Left)
+        }
         forced = signals.watch(requests) => Err(forced),
     }
 }
@@ -162,7 +235,10 @@ pub struct Ending {
 
 impl Ending {
     /// The exit code of the process, or why there is none.
-    fn result(&self) -> CommandResult {
+    ///
+    /// # Errors
+    /// When it wasn't started.
+    pub fn result(&self) -> CommandResult {
         match &self.exit {
             Some(ExitInfo {
                 error: None,

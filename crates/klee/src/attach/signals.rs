@@ -43,12 +43,12 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to watch: from now on these signals don't end klee. Changes of the terminal's size
-    /// are watched if the process has a `terminal`.
+    /// Begins to watch: from now on these signals don't end klee, if it is to `forward` them.
+    /// Changes of the terminal's size are watched if the process has a `terminal`.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn listen(terminal: bool) -> io::Result<Self> {
+    pub fn listen(forward: bool, terminal: bool) -> io::Result<Self> {
         let forwarded = [
             SignalKind::interrupt(),
             SignalKind::terminate(),
@@ -58,6 +58,7 @@ impl Signals {
         Ok(Self {
             forwarded: forwarded
                 .into_iter()
+                .filter(|_| forward)
                 .map(|kind| Ok((kind, signal(kind)?)))
                 .collect::<io::Result<_>>()?,
             resized: match terminal {
@@ -88,6 +89,15 @@ impl Signals {
             }
             // The other end goes away with the session only.
             let _ = requests.send(request);
+        }
+    }
+
+    /// Waits for a signal while there is no process yet that it could be meant for: klee goes.
+    pub async fn ended(&mut self) -> CommandError {
+        loop {
+            if let Request::Signal(number) = self.next().await {
+                return leave(number, "interrupted while the daemon was busy".to_owned());
+            }
         }
     }
 

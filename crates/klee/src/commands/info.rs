@@ -4,14 +4,14 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::error::{CommandResult, Exit};
-use crate::options::Format;
+use crate::format::Format;
 
 /// Show what the daemon is
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  klee info\n  klee info --format json")]
 pub struct Options {
-    /// How to print it
-    #[arg(long, value_enum, default_value_t)]
+    /// How to print it: table, json, or a template such as '{{.version}}'
+    #[arg(long, default_value = "table", value_name = "FORMAT", value_parser = Format::parse)]
     format: Format,
 }
 
@@ -22,8 +22,8 @@ pub struct Options {
 pub async fn run(session: &Session, options: Options) -> CommandResult {
     let client = session.client().await?;
     let info = client.info().await?;
-    if options.format == Format::Json {
-        session.ui.json(&info)?;
+    if options.format != Format::Table {
+        options.format.object(session.ui, &info, None)?;
     } else {
         let text = format!(
             "Address:        {}\nVersion:        {}\nSystem:         {}\nStorage driver: {}\n\

@@ -41,7 +41,9 @@ macro_rules! commands {
                             .about(ABOUT)
                             .hide(commands!(@hidden $kind))
                             .defer(|command| {
-                                commands!(@define $kind command, $($module)::+).about(ABOUT)
+                                commands!(@define $kind command, $($module)::+)
+                                    .about(ABOUT)
+                                    .mut_args(crate::commands::hide_global)
                             })
                     }))+
             }
@@ -75,6 +77,14 @@ macro_rules! commands {
     (@define $kind:ident $command:expr, $($module:ident)::+) => {
         <$($module)::+::Options as clap::Args>::augment_args($command)
     };
+}
+
+/// Keeps the options of klee itself out of the help of each command.
+fn hide_global(argument: clap::Arg) -> clap::Arg {
+    match argument.is_global_set() {
+        true => argument.hide(true),
+        false => argument,
+    }
 }
 
 mod completion;
@@ -168,6 +178,32 @@ commands! {
     shortcut "restart" Restart(container::restart);
     /// Run a command in a new container
     shortcut "run" Run(container::run);
+    /// Change settings of a container
+    shortcut "update" Update(container::update);
+    /// Rename a container
+    shortcut "rename" Rename(container::rename);
+    /// Show the output of a container
+    shortcut "logs" Logs(container::logs);
+    /// Attach to a running container
+    shortcut "attach" Attach(container::attach);
+    /// Wait until containers have ended
+    shortcut "wait" Wait(container::wait);
+    /// Show the processes of a container
+    shortcut "top" Top(container::top);
+    /// Show what containers use
+    shortcut "stats" Stats(container::stats);
+    /// Show what happens
+    shortcut "events" Events(container::events);
+    /// Show what differs between a container and its image
+    shortcut "diff" Diff(container::diff);
+    /// Show the published ports of a container
+    shortcut "port" Port(container::port);
+    /// Stop the processes of containers in their tracks
+    shortcut "pause" Pause(container::pause);
+    /// Let paused containers go on
+    shortcut "unpause" Unpause(container::unpause);
+    /// Send containers a signal
+    shortcut "kill" Kill(container::kill);
     /// Show everything about containers
     shortcut "isc" Isc(container::inspect);
     /// Show everything about images
@@ -209,9 +245,12 @@ impl Command {
     /// Whether the exit code is that of a process in a container, so that failures of the command
     /// itself need one of their own.
     pub fn runs_process(&self) -> bool {
-        use container::Command::{Exec, Run, Start};
+        use container::Command::{Attach, Exec, Run, Start};
         match self {
-            Self::Run(_) | Self::Exec(_) | Self::Container(Run(_) | Exec(_)) => true,
+            Self::Run(_)
+            | Self::Exec(_)
+            | Self::Attach(_)
+            | Self::Container(Run(_) | Exec(_) | Attach(_)) => true,
             Self::Start(options) | Self::Container(Start(options)) => options.attaches(),
             _ => false,
         }

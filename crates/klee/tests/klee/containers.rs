@@ -13,10 +13,15 @@ fn the_listing() {
     unnamed["restart_policy"] = json!("on-startup");
     unnamed["cmd"] = json!(["echo", "a long line of words that goes on and on\nand on"]);
     let daemon = FakeDaemon::script()
-        .on("GET", "/containers/list?all=false", 200, json!([]))
         .on(
             "GET",
-            "/containers/list?all=true",
+            "/containers/list?all=false&size=false",
+            200,
+            json!([]),
+        )
+        .on(
+            "GET",
+            "/containers/list?all=true&size=false",
             200,
             json!([container(ID, "devtest", true), unnamed]),
         )
@@ -227,7 +232,7 @@ fn stopping_and_removing_several() {
         )
         .on(
             "GET",
-            "/containers/list?all=true",
+            "/containers/list?all=true&size=false",
             200,
             json!([container(ID, "b", false)]),
         )
@@ -273,7 +278,12 @@ fn forced_removal_of_containers_that_remove_themselves() {
             404,
             json!({"message": "no such container"}),
         )
-        .on("GET", "/containers/list?all=true", 200, json!([]))
+        .on(
+            "GET",
+            "/containers/list?all=true&size=false",
+            200,
+            json!([]),
+        )
         .start();
     let missing = "error: container 'b': no such container\n";
     Klee::new(&daemon, &["rmc", "-f", "a", "b"])
@@ -323,7 +333,7 @@ fn updates_touch_only_what_is_given() {
 #[test]
 fn inspection_of_a_container() {
     let mut inspected = container(ID, "web", true);
-    for key in ["image_name", "image_tag", "jid"] {
+    for key in ["image_name", "image_tag", "jid", "mounts"] {
         inspected.as_object_mut().unwrap().remove(key);
     }
     let answer = json!({
@@ -333,6 +343,7 @@ fn inspection_of_a_container() {
             "container_id": ID, "destination": "/usr/local/www/nginx", "read_only": true,
             "source": "nginx-vol", "type": "volume",
         }],
+        "container_execs": [],
     });
     let daemon = FakeDaemon::script()
         .on("GET", "/containers/web/inspect", 200, answer.clone())
@@ -350,7 +361,7 @@ fn inspection_of_a_container() {
       "source": "nginx-vol",
       "type": "volume"
     }
-  ]
+  ],
 "#;
     assert!(output.stdout.contains(documented), "{output:?}");
 }
@@ -358,7 +369,7 @@ fn inspection_of_a_container() {
 #[test]
 fn the_daemon_hangs_up() {
     let daemon = FakeDaemon::script()
-        .hangup("GET", "/containers/list?all=false")
+        .hangup("GET", "/containers/list?all=false&size=false")
         .start();
     let output = Klee::new(&daemon, &["lsc"]).run();
     assert_eq!(output.code, Some(1));

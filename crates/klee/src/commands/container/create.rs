@@ -8,6 +8,7 @@ use crate::commands::Session;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::options::{ContainerOptions, CreateOptions};
 use crate::suggest::Noun;
+use crate::ui::Ui;
 
 /// Create a container
 #[derive(Debug, Args)]
@@ -21,7 +22,8 @@ use crate::suggest::Noun;
 
 Examples:
   klee create --name devtest base sleep 1000
-  klee create -m my-vol:/data -m /etc/ssl:/etc/ssl:ro base"
+  klee create -m my-vol:/data -m /etc/ssl:/etc/ssl:ro base
+  klee create --memory 512m --cpus 1.5 --restart on-failure:5 base server"
 )]
 pub struct Options {
     #[command(flatten)]
@@ -46,7 +48,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     };
     let config = options.create.config(image, command)?;
     let client = session.client().await?;
-    let id = create(&client, &config, &options.create.container).await?;
+    let id = create(session.ui, &client, &config, &options.create.container).await?;
     session.ui.line(&id)?;
     Ok(Exit::Success)
 }
@@ -57,12 +59,16 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
 /// # Errors
 /// When a request fails.
 pub async fn create(
+    ui: Ui,
     client: &Client,
     config: &ContainerConfig,
     options: &ContainerOptions,
 ) -> CommandResult<String> {
     let id = match client.container_create(config).await {
-        Ok(created) => created.id,
+        Ok(created) => {
+            ui.warnings(&created.warnings);
+            created.id
+        }
         Err(error) => {
             let image = config.image.as_deref().unwrap_or_default();
             let about_image = error.status() == Some(404) && error.to_string().contains("image");

@@ -16,7 +16,8 @@ use crate::options::{self, StartOptions};
 
 Examples:
   klee exec -it devtest sh
-  klee exec -q devtest cat /etc/hosts > hosts"
+  klee exec -q devtest cat /etc/hosts > hosts
+  klee exec -w /usr/src devtest make"
 )]
 pub struct Options {
     #[command(flatten)]
@@ -29,6 +30,10 @@ pub struct Options {
     /// Set an environment variable; NAME alone takes klee's own value
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
+
+    /// Working directory of the command [default: the container's]
+    #[arg(short, long, value_name = "DIRECTORY", value_parser = options::absolute)]
+    workdir: Option<String>,
 
     /// The container, then the command [default: the container's]
     #[arg(
@@ -47,19 +52,19 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     let Some((container, command)) = options.container_and_command.split_first() else {
         return Err(CommandError::usage("name a container"));
     };
-    attach::check_input(options.start)?;
+    attach::check_input(&options.start)?;
     let process = ExecConfig {
         container_id: container.clone(),
         cmd: command.to_vec(),
         env: options::environment(&options.env)?,
         user: options.user.unwrap_or_default(),
         tty: options.start.tty,
-        working_dir: None,
+        working_dir: options.workdir,
     };
     let client = session.client().await?;
-    if attach::detaches(options.start) {
+    if attach::detaches(&options.start) {
         attach::start_detached(session.ui, &client, process, options.start.quiet).await?;
         return Ok(Exit::Success);
     }
-    attach::start_attached(session.ui, &client, process, options.start).await
+    attach::start_attached(session.ui, &client, process, &options.start, None).await
 }

@@ -1,13 +1,17 @@
 //! `klee container ls`.
 
+use std::str::FromStr;
+
 use clap::Args;
-use kleene_api::ContainerSummary;
+use kleene_api::{Container, ContainerSummary};
 use kleene_types::Timestamp;
 
 use crate::age;
+use crate::bytes;
 use crate::commands::Session;
 use crate::error::{CommandResult, Exit};
-use crate::options::{Format, ListOptions};
+use crate::filter::{self, Filter};
+use crate::options::ListOptions;
 use crate::table::{Align, Cell, Column};
 use crate::ui::style;
 
@@ -22,16 +26,33 @@ const COLUMNS: &[Column] = &[
     Column::new("JID", style::WHITE),
 ];
 
+const SIZE: Column = Column::new("SIZE", style::BRIGHT_WHITE).aligned(Align::Right);
+
 /// List containers, the newest first
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Filters: id, name, image, status, volume, exited=CODE, health, restart. An id may be its beginning,
+a name any part of it. Several values of one key are alternatives; all keys that are given must fit.
+
+Examples:
   klee container ls
-  klee lsc -a
-  klee lsc -a --format json")]
+  klee lsc -a --format json
+  klee lsc --filter health=unhealthy
+  klee rm $(klee ls -q --filter exited=0 --filter name=job-)
+  klee ls --format '{{.name}}\t{{.status}}'"
+)]
 pub struct Options {
     /// List stopped containers too
     #[arg(short, long)]
     all: bool,
+
+    /// List only what fits; implies --all where it is about stopped containers
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = Filter::from_str)]
+    filter: Vec<Filter>,
+
+    /// Show what the containers' own files occupy, which takes time to find out
+    #[arg(short, long)]
+    size: bool,
 
     #[command(flatten)]
     list: ListOptions,
@@ -42,19 +63,33 @@ pub struct Options {
 /// # Errors
 /// When the request fails.
 pub async fn run(session: &Session, options: Options) -> CommandResult {
-    let containers = session.client().await?.container_list(options.all, false).await?;
+    let all = options.all || filter::want_stopped(&options.filter);
+    let client = session.client().await?;
+    let mut containers = client.container_list(all, options.size).await?;
+    containers.retain(|summary| filter::fits(&options.filter, summary));
     if options.list.quiet {
         let ids = containers
             .iter()
             .map(|summary| summary.container.id.as_str());
         session.ui.ids(ids)?;
-    } else if options.list.format == Format::Json {
-        session.ui.json(&containers)?;
-    } else {
-        let now = Timestamp::now();
-        let rows = containers.iter().map(|summary| row(summary, now));
-        session.ui.table(COLUMNS, rows.collect())?;
+        return Ok(Exit::Success);
     }
+    let mut columns = COLUMNS.to_vec();
+    if options.size {
+        columns.push(SIZE);
+    }
+    let now = Timestamp::now();
+    let row = |summary: &ContainerSummary| {
+        let mut cells = row(summary, now);
+        if options.size {
+            cells.push(summary.size.map(bytes::human).unwrap_or_default().into());
+        }
+        cells
+    };
+    options
+        .list
+        .format
+        .list(session.ui, &containers, &columns, row)?;
     Ok(Exit::Success)
 }
 
@@ -67,16 +102,38 @@ fn row(summary: &ContainerSummary, now: Timestamp) -> Vec<Cell> {
         Cell::from(container.cmd.join(" ")),
         Cell::from(age::ago(&container.created, now)),
         match container.restart_policy.as_str() {
-            "on-startup" => Cell::styled("yes", style::BOLD),
-            _ => Cell::from("no"),
+            "no" | "" => Cell::from("no"),
+            _ => Cell::styled("yes", style::BOLD),
         },
-        if container.running {
-            Cell::styled("running", style::GREEN)
-        } else {
-            Cell::styled("stopped", style::RED)
-        },
+        status(container, now),
         Cell::from(summary.jid.map_or(String::new(), |jid| jid.to_string())),
     ]
+}
+
+/// What a container does; how it has ended only when that was not as it should be.
+fn status(container: &Container, now: Timestamp) -> Cell {
+    let code = container.exit_code.unwrap_or(0);
+    match container.status.as_str() {
+        "paused" => Cell::styled("paused", style::YELLOW),
+        "restarting" => Cell::styled(format!("restarting ({code})"), style::YELLOW),
+        "created" => Cell::styled("created", style::RED),
+        _ if container.running => match container.health.as_ref().map(|h| h.status.as_str()) {
+            None => Cell::styled("running", style::GREEN),
+            Some("healthy") => Cell::styled("running (healthy)", style::GREEN),
+            Some(health) => Cell::styled(format!("running ({health})"), style::YELLOW),
+        },
+        _ if code == 0 && !container.out_of_memory => Cell::styled("stopped", style::RED),
+        _ => {
+            let memory = match container.out_of_memory {
+                true => ", out of memory",
+                false => "",
+            };
+            let finished = container.finished.as_deref();
+            let age = finished.map(|time| format!(" {}", age::ago(time, now)));
+            let age = age.unwrap_or_default();
+            Cell::styled(format!("exited ({code}{memory}){age}"), style::RED)
+        }
+    }
 }
 
 /// Name and tag of the image, or its id when another image has taken its name.

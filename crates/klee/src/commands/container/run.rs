@@ -21,7 +21,8 @@ Examples:
   klee run --name nginxtest -m nginx-vol:/usr/local/www/nginx nginx ls /usr/local/www/nginx
   klee run -it --rm base sh
   tar c . | klee run -iq --rm -m my-vol:/data base tar x -C /data
-  klee run -d --name web -m /srv/www:/www:ro nginx"
+  klee run -d --name web -m /srv/www:/www:ro nginx
+  klee run -d --restart always --memory 1g --health-cmd 'fetch -qo- http://localhost' nginx"
 )]
 pub struct Options {
     #[command(flatten)]
@@ -51,12 +52,12 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     let Some((image, command)) = options.image_and_command.split_first() else {
         return Err(CommandError::usage("name an image"));
     };
-    attach::check_input(options.start)?;
+    attach::check_input(&options.start)?;
     let mut config = options.create.config(image, command)?;
     config.auto_remove = options.rm.then_some(true);
     let client = session.client().await?;
-    let id = create::create(&client, &config, &options.create.container).await?;
-    let result = start(session, &client, &id, options.start).await;
+    let id = create::create(session.ui, &client, &config, &options.create.container).await?;
+    let result = start(session, &client, &id, &options).await;
     if result.is_err() && options.rm {
         // The daemon removes it when it stops, which one that was never started doesn't. Should it
         // run after all, this is refused.
@@ -65,12 +66,9 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     result
 }
 
-async fn start(
-    session: &Session,
-    client: &Client,
-    id: &str,
-    options: StartOptions,
-) -> CommandResult {
+async fn start(session: &Session, client: &Client, id: &str, options: &Options) -> CommandResult {
+    let again = options.create.name.as_deref().unwrap_or(id);
+    let options = &options.start;
     let detach = attach::detaches(options);
     if !options.quiet || detach {
         session.ui.line(id)?;
@@ -80,5 +78,5 @@ async fn start(
         attach::start_detached(session.ui, client, process, options.quiet).await?;
         return Ok(Exit::Success);
     }
-    attach::start_attached(session.ui, client, process, options).await
+    attach::start_attached(session.ui, client, process, options, Some(again)).await
 }

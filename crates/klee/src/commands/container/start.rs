@@ -25,7 +25,7 @@ pub struct Options {
 impl Options {
     /// Whether the exit code is that of a container's process.
     pub fn attaches(&self) -> bool {
-        !attach::detaches(self.start)
+        !attach::detaches(&self.start)
     }
 }
 
@@ -50,13 +50,14 @@ async fn stopped(client: &Client, name: &str) -> CommandResult<String> {
 /// When the daemon can't be reached, or a container that klee is attached to can't be started; a
 /// failure with one of several containers doesn't stop the others.
 pub async fn run(session: &Session, options: Options) -> CommandResult {
-    let start = options.start;
+    let start = &options.start;
     let process = |name: &str| attach::own_process(name, start.tty);
     if let ([container], true) = (options.containers.as_slice(), options.attaches()) {
         attach::check_input(start)?;
         let client = session.client().await?;
         stopped(&client, container).await?;
-        return attach::start_attached(session.ui, &client, process(container), start).await;
+        let again = Some(container.as_str());
+        return attach::start_attached(session.ui, &client, process(container), start, again).await;
     }
     if options.attaches() {
         return Err(CommandError::usage(

@@ -1,18 +1,28 @@
 //! `klee container update`.
 
+use std::str::FromStr;
+
 use clap::Args;
-use kleene_api::ContainerConfig;
+use kleene_api::{ContainerConfig, HealthCheckConfig};
+use kleene_client::Client;
+use kleene_types::RestartPolicy;
 
 use crate::commands::Session;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::options;
+use crate::health::HealthOptions;
+use crate::limits::LimitOptions;
+use crate::options::{self, RuntimeOptions};
 use crate::suggest::Noun;
 
 /// Change settings of a container; what isn't given stays as it is
 #[derive(Debug, Args)]
 #[command(
     override_usage = "klee container update [OPTIONS] CONTAINER [COMMAND]...",
-    after_help = "Examples:
+    after_help = "Limits hold at once; what counts only from the next start is told.
+
+Examples:
+  klee update --memory 1g --pids-limit unlimited web
+  klee update --health-interval 5s web
   klee container update --restart on-startup devtest
   klee container update devtest /bin/sh -c 'sleep 10'"
 )]
@@ -41,9 +51,23 @@ pub struct Options {
     #[arg(long, overrides_with = "persist")]
     no_persist: bool,
 
-    /// Whether the container is started when the daemon is
-    #[arg(long, value_parser = ["no", "on-startup"])]
-    restart: Option<String>,
+    /// When the container is started without being asked for: no, on-startup (when the daemon
+    /// starts), on-failure[:TIMES], always or unless-stopped
+    #[arg(long, value_name = "POLICY", value_parser = RestartPolicy::from_str)]
+    restart: Option<RestartPolicy>,
+
+    #[command(flatten)]
+    runtime: RuntimeOptions,
+
+    #[command(flatten)]
+    limits: LimitOptions,
+
+    #[command(flatten)]
+    health: HealthOptions,
+
+    /// Don't check the container's health any more
+    #[arg(long, help_heading = "Health check (times as in 1m30s)")]
+    no_healthcheck: bool,
 
     /// The container, then its new command
     #[arg(
@@ -62,22 +86,65 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     let Some((container, command)) = options.container_and_command.split_first() else {
         return Err(CommandError::usage("name a container"));
     };
-    let given = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
-    let env = options::environment(&options.env)?;
-    let config = ContainerConfig {
-        cmd: given(command),
-        env: given(&env),
-        jail_param: given(&options.jailparam),
-        persist: (options.persist || options.no_persist).then_some(options.persist),
-        name: options.name,
-        user: options.user,
-        restart_policy: options.restart,
-        ..ContainerConfig::default()
-    };
+    let mut config = options.config(command)?;
+    let checked = options.no_healthcheck || !options.health.is_empty();
+    if config == ContainerConfig::default() && !checked {
+        return Err(
+            CommandError::usage(format!("nothing to change in '{container}'"))
+                .hint("`klee update --help` lists what can be changed"),
+        );
+    }
+    if options.no_healthcheck && !options.health.is_empty() {
+        return Err(CommandError::usage(
+            "--no-healthcheck takes the health check away: leave the other --health options out",
+        ));
+    }
     let client = session.client().await?;
+    if checked {
+        config.health_check = Some(options.health_check(&client, container).await?);
+    }
     match client.container_update(container, &config).await {
-        Ok(done) => session.ui.line(&done.id)?,
+        Ok(answer) => {
+            session.ui.line(&answer.id)?;
+            session.ui.warnings(&answer.warnings);
+        }
         Err(error) => return Err(Noun::Container.failed(&client, container, error).await),
     }
     Ok(Exit::Success)
+}
+
+impl Options {
+    /// What is given, but for the health check.
+    fn config(&self, command: &[String]) -> Result<ContainerConfig, CommandError> {
+        let given = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+        let env = options::environment(&self.env)?;
+        let mut config = ContainerConfig {
+            cmd: given(command),
+            env: given(&env),
+            jail_param: given(&self.jailparam),
+            persist: (self.persist || self.no_persist).then_some(self.persist),
+            name: self.name.clone(),
+            user: self.user.clone(),
+            restart_policy: self.restart.map(|policy| policy.to_string()),
+            ..ContainerConfig::default()
+        };
+        self.runtime.apply(&mut config);
+        self.limits.apply(&mut config);
+        Ok(config)
+    }
+
+    /// The new health check. What isn't given stays as it is in the container.
+    async fn health_check(
+        &self,
+        client: &Client,
+        container: &str,
+    ) -> CommandResult<HealthCheckConfig> {
+        if self.no_healthcheck {
+            return Ok(HealthCheckConfig::default());
+        }
+        match client.container_inspect(container).await {
+            Ok(inspected) => self.health.change(inspected.container.health_check),
+            Err(error) => Err(Noun::Container.failed(client, container, error).await),
+        }
+    }
 }

@@ -1,12 +1,13 @@
 //! `klee image ls`.
 
 use clap::Args;
+use kleene_api::Image;
 use kleene_types::Timestamp;
 
 use crate::age;
 use crate::commands::Session;
 use crate::error::{CommandResult, Exit};
-use crate::options::{Format, ListOptions};
+use crate::options::ListOptions;
 use crate::table::{Cell, Column};
 use crate::ui::style;
 
@@ -35,17 +36,18 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         session
             .ui
             .ids(images.iter().map(|image| image.id.as_str()))?;
-    } else if options.list.format == Format::Json {
-        session.ui.json(&images)?;
     } else {
         let now = Timestamp::now();
-        let rows = images.iter().map(|image| {
+        let row = |image: &Image| {
             let age = age::ago(&image.created, now);
             [&image.id, &image.name, &image.tag, &age]
                 .map(Cell::from)
                 .to_vec()
-        });
-        session.ui.table(COLUMNS, rows.collect())?;
+        };
+        options
+            .list
+            .format
+            .list(session.ui, &images, COLUMNS, row)?;
     }
     Ok(Exit::Success)
 }

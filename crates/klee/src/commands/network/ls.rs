@@ -1,15 +1,16 @@
 //! `klee network ls`.
 
 use clap::Args;
+use kleene_api::Network;
 
 use crate::commands::Session;
 use crate::error::{CommandResult, Exit};
-use crate::options::{Format, ListOptions};
+use crate::options::ListOptions;
 use crate::table::{Cell, Column};
 use crate::ui::style;
 
 const COLUMNS: &[Column] = &[
-    Column::new("ID", style::CYAN),
+    Column::new("ID", style::CYAN).at_least(12),
     Column::new("NAME", style::BOLD_AQUAMARINE),
     Column::new("TYPE", style::BRIGHT_WHITE),
     Column::new("SUBNET", style::BOLD_AQUAMARINE),
@@ -33,15 +34,16 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         session
             .ui
             .ids(networks.iter().map(|network| network.id.as_str()))?;
-    } else if options.list.format == Format::Json {
-        session.ui.json(&networks)?;
     } else {
-        let rows = networks.iter().map(|network| {
+        let row = |network: &Network| {
             let config = &network.config;
             let cells = [&network.id, &config.name, &config.kind, &config.subnet];
             cells.map(Cell::from).to_vec()
-        });
-        session.ui.table(COLUMNS, rows.collect())?;
+        };
+        options
+            .list
+            .format
+            .list(session.ui, &networks, COLUMNS, row)?;
     }
     Ok(Exit::Success)
 }

@@ -1,12 +1,13 @@
 //! `klee volume ls`.
 
 use clap::Args;
+use kleene_api::Volume;
 use kleene_types::Timestamp;
 
 use crate::age;
 use crate::commands::Session;
 use crate::error::{CommandResult, Exit};
-use crate::options::{Format, ListOptions};
+use crate::options::ListOptions;
 use crate::table::{Cell, Column};
 use crate::ui::style;
 
@@ -32,17 +33,18 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     if options.list.quiet {
         let names = volumes.iter().map(|volume| volume.name.as_str());
         session.ui.ids(names)?;
-    } else if options.list.format == Format::Json {
-        session.ui.json(&volumes)?;
     } else {
         let now = Timestamp::now();
-        let rows = volumes.iter().map(|volume| {
+        let row = |volume: &Volume| {
             vec![
                 Cell::from(&volume.name),
                 age::ago(&volume.created, now).into(),
             ]
-        });
-        session.ui.table(COLUMNS, rows.collect())?;
+        };
+        options
+            .list
+            .format
+            .list(session.ui, &volumes, COLUMNS, row)?;
     }
     Ok(Exit::Success)
 }

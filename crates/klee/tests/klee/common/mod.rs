@@ -32,7 +32,15 @@ pub fn container(id: &str, name: &str, running: bool) -> Value {
         "jail_param": [], "restart_policy": "no", "persist": false,
         "created": seconds_ago(3700), "dataset": format!("zroot/kleene/container/{id}"),
         "running": running, "auto_remove": false, "exit_code": null, "started": null,
-        "finished": null, "image_name": "FreeBSD", "image_tag": "latest",
+        "finished": null, "status": if running { "running" } else { "exited" },
+        "out_of_memory": false, "restart_count": 0, "health": null, "init": "none",
+        "limits": {
+            "memory": null, "memory_swap": null, "cpus": null, "cpuset": null, "pids": null,
+            "io_weight": null, "ulimits": [], "shm_size": null, "storage_quota": null,
+            "log_limit": null,
+        },
+        "health_check": null, "stop_signal": null, "stop_timeout": null, "working_dir": "",
+        "mounts": [], "image_name": "FreeBSD", "image_tag": "latest",
         "jid": running.then_some(4711),
     })
 }
