@@ -122,6 +122,7 @@ impl Client {
             events: ExecEvents {
                 stream,
                 address: self.address().clone(),
+                out_of_memory: false,
             },
         })
     }
@@ -224,7 +225,12 @@ pub enum ExecEvent {
 pub struct ExecEvents {
     stream: SplitStream<Socket>,
     address: HostAddress,
+    /// Whether the process has ended for want of memory.
+    out_of_memory: bool,
 }
+
+/// What closing messages say of that where there is no room for more, and what is meant.
+const SHORT_OF_MEMORY: (&str, &str) = (" (OOM)", " (out of memory)");
 
 impl ExecEvents {
     /// Waits for the next event. Nothing is lost when the future is dropped before it is ready.
@@ -238,9 +244,26 @@ impl ExecEvents {
                 Some(message) => ExecEvent::Message(message.message),
                 None => ExecEvent::Message(text),
             }),
-            Frame::Binary(frame) => binary_event(&frame),
-            Frame::Closed(closing) => Ok(ExecEvent::Closed(closing)),
+            Frame::Binary(frame) => {
+                let event = binary_event(&frame)?;
+                if let ExecEvent::Exit(exit) = &event {
+                    self.out_of_memory = exit.out_of_memory;
+                }
+                Ok(event)
+            }
+            Frame::Closed(closing) => Ok(ExecEvent::Closed(self.spelt_out(closing))),
         }
+    }
+
+    /// The closing message without abbreviations.
+    fn spelt_out(&self, mut closing: Closing) -> Closing {
+        let (short, long) = SHORT_OF_MEMORY;
+        let text = &mut closing.message.message;
+        if self.out_of_memory && text.ends_with(short) {
+            text.truncate(text.len() - short.len());
+            text.push_str(long);
+        }
+        closing
     }
 }
 

@@ -26,10 +26,10 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 const CHECKS: usize = 32;
 
 /// Other deferred calls that may run at once.
-const RESTARTS: usize = 32;
+const OTHERS: usize = 32;
 
 /// Threads that deferred calls take at most.
-pub const DEFERRED: usize = CHECKS + RESTARTS;
+pub const DEFERRED: usize = CHECKS + OTHERS;
 
 /// Watches over processes on a runtime.
 pub struct Watcher {
@@ -39,7 +39,7 @@ pub struct Watcher {
     /// Counts up when there are new events.
     events: watch::Sender<u64>,
     checks: Arc<Semaphore>,
-    restarts: Arc<Semaphore>,
+    others: Arc<Semaphore>,
     /// Deferred calls that run.
     calls: Activity,
 }
@@ -53,7 +53,7 @@ impl Watcher {
             stop,
             events: watch::Sender::new(0),
             checks: Arc::new(Semaphore::new(CHECKS)),
-            restarts: Arc::new(Semaphore::new(RESTARTS)),
+            others: Arc::new(Semaphore::new(OTHERS)),
             calls: Activity::default(),
         }
     }
@@ -72,7 +72,7 @@ impl Watcher {
     fn permits(&self, call: &Later) -> &Arc<Semaphore> {
         match call {
             Later::CheckHealth { .. } => &self.checks,
-            Later::Restart { .. } => &self.restarts,
+            _ => &self.others,
         }
     }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kleene_api::{ContainerConfig, ContainerInspect, ContainerSummary, ErrorResponse, IdResponse};
-use kleene_engine::{Done, ListOptions};
+use kleene_engine::{Done, Engine, EngineError, ListOptions};
 use serde_json::{Map, Value};
 
 use super::convert;
@@ -32,11 +32,15 @@ pub async fn container_list(
         all: all.unwrap_or_default(),
         size: size.unwrap_or_default(),
     };
-    let list = app.run(move |engine| {
+    let list = move |engine: &Engine| -> Result<Vec<ContainerSummary>, EngineError> {
         let views = engine.container_list(options)?;
         Ok(views.iter().map(convert::container_summary).collect())
-    });
-    Ok(Json(list.await?))
+    };
+    // Sizes are counted, which takes its time.
+    Ok(Json(match options.size {
+        true => app.run(list).await?,
+        false => app.ask(list).await?,
+    }))
 }
 
 /// Create a container.
@@ -92,26 +96,7 @@ pub async fn container_update(
     Ok((StatusCode::CREATED, with_warnings(id.await?)))
 }
 
-/// Stop a container: SIGTERM, and SIGKILL ten seconds later.
-#[utoipa::path(
-    post, path = "/containers/{id}/stop", tag = "containers",
-    params(("id" = String, Path, description = "Id, unique beginning of an id, or name")),
-    responses(
-        (status = 200, body = IdResponse),
-        (status = 404, body = ErrorResponse, description = "No such container, or not running"),
-    )
-)]
-pub async fn container_stop(
-    State(app): State<Arc<App>>,
-    Name(reference): Name,
-    params: Params,
-) -> Result<Json<IdResponse>, ApiError> {
-    params.none()?;
-    let id = app.run(move |engine| engine.container_stop(&reference, None));
-    Ok(named(id.await?))
-}
-
-/// Show a container with its endpoints and mounts.
+/// Show a container with its endpoints, mounts and execution instances.
 #[utoipa::path(
     get, path = "/containers/{id}/inspect", tag = "containers",
     params(("id" = String, Path, description = "Id, unique beginning of an id, or name")),
@@ -126,8 +111,12 @@ pub async fn container_inspect(
     params: Params,
 ) -> Result<Json<ContainerInspect>, ApiError> {
     params.none()?;
-    let view = app.run(move |engine| engine.container_inspect(&reference));
-    Ok(Json(convert::container_inspect(&view.await?)))
+    let seen = app.ask(move |engine| {
+        let view = engine.container_inspect(&reference)?;
+        let execs = engine.container_execs(&view.record.id)?;
+        Ok(convert::container_inspect(&view, &execs))
+    });
+    Ok(Json(seen.await?))
 }
 
 /// Remove a container that doesn't run. Its volumes stay.

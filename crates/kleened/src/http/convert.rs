@@ -19,6 +19,7 @@ use kleene_types::{
 use crate::config::did_you_mean;
 
 mod settings;
+pub mod usage;
 
 /// Ways to make a base image.
 const METHODS: [&str; 5] = ["fetch", "fetch-auto", "host", "zfs-clone", "zfs-copy"];
@@ -408,15 +409,15 @@ pub fn container_summary(view: &ContainerView) -> api::ContainerSummary {
     }
 }
 
-/// A container with its mounts.
-pub fn container_inspect(view: &ContainerView) -> api::ContainerInspect {
+/// A container with its mounts and execution instances.
+pub fn container_inspect(view: &ContainerView, execs: &[ExecRecord]) -> api::ContainerInspect {
     let record = &view.record;
     let mounts = record.mounts.iter();
     api::ContainerInspect {
         container: container(view),
         container_endpoints: Vec::new(),
         container_mountpoints: mounts.map(|mount| mount_point(&record.id, mount)).collect(),
-        container_execs: Vec::new(),
+        container_execs: execs.iter().map(exec).collect(),
     }
 }
 

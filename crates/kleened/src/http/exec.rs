@@ -48,7 +48,7 @@ pub async fn exec_inspect(
     params: Params,
 ) -> Result<Json<ExecInspect>, ApiError> {
     params.none()?;
-    let record = app.run(move |engine| engine.exec_inspect(&reference));
+    let record = app.ask(move |engine| engine.exec_inspect(&reference));
     Ok(Json(convert::exec(&record.await?)))
 }
 

@@ -162,6 +162,26 @@ impl Params {
         Ok(values)
     }
 
+    /// What the only parameter lists, separated by commas; it may be given several times.
+    ///
+    /// # Errors
+    /// When there are others, or an item is empty.
+    pub fn list(self, known: &str) -> Result<Vec<String>, ApiError> {
+        let mut items = Vec::new();
+        for (name, value) in self.0 {
+            if name != known {
+                return Err(unknown_parameter(&name, &[known]));
+            }
+            items.extend(value.split(',').map(str::to_owned));
+        }
+        match items.iter().any(String::is_empty) {
+            true => Err(ApiError::bad_request(format!(
+                "the query parameter '{known}' has an empty item"
+            ))),
+            false => Ok(items),
+        }
+    }
+
     /// Checks that there are none.
     ///
     /// # Errors
@@ -270,5 +290,19 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.message, "the query parameter 'b' is missing");
         assert!(params(&[("a", "")]).none().is_err());
+    }
+
+    #[test]
+    fn lists() {
+        let list = |pairs| params(pairs).list("names");
+        assert_eq!(list(&[]).unwrap(), Vec::<String>::new());
+        let all = list(&[("names", "a,b"), ("names", "c")]).unwrap();
+        assert_eq!(all, ["a", "b", "c"]);
+        assert!(list(&[("names", "a,")]).is_err());
+        let unknown = list(&[("name", "a")]).unwrap_err();
+        assert!(
+            unknown.message.contains("did you mean 'names'"),
+            "{unknown:?}"
+        );
     }
 }

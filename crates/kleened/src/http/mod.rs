@@ -11,8 +11,10 @@ pub mod openapi;
 mod containers;
 mod exec;
 mod images;
+mod life;
 mod networks;
 mod system;
+mod usage;
 mod volumes;
 mod ws;
 
@@ -33,16 +35,24 @@ use error::ApiError;
 use extract::{Name, Params};
 
 /// All endpoints, for hints and for the test of the OpenAPI document.
-const ENDPOINTS: [(&str, &str); 32] = [
+const ENDPOINTS: &[(&str, &str)] = &[
     ("GET", "/containers/list"),
     ("POST", "/containers/create"),
     ("POST", "/containers/prune"),
     ("POST", "/containers/{id}/update"),
+    ("GET", "/containers/stats"),
     ("POST", "/containers/{id}/stop"),
+    ("POST", "/containers/{id}/restart"),
+    ("POST", "/containers/{id}/kill"),
+    ("POST", "/containers/{id}/pause"),
+    ("POST", "/containers/{id}/unpause"),
+    ("POST", "/containers/{id}/wait"),
+    ("GET", "/containers/{id}/top"),
     ("GET", "/containers/{id}/inspect"),
     ("DELETE", "/containers/{id}"),
     ("POST", "/exec/create"),
     ("GET", "/exec/start"),
+    ("GET", "/exec/attach"),
     ("GET", "/exec/{id}/inspect"),
     ("POST", "/exec/{id}/stop"),
     ("GET", "/images/list"),
@@ -86,7 +96,14 @@ fn routes() -> Router<Arc<App>> {
             "/containers/{id}/update",
             post(containers::container_update),
         )
-        .route("/containers/{id}/stop", post(containers::container_stop))
+        .route("/containers/stats", get(usage::container_stats))
+        .route("/containers/{id}/stop", post(life::container_stop))
+        .route("/containers/{id}/restart", post(life::container_restart))
+        .route("/containers/{id}/kill", post(life::container_kill))
+        .route("/containers/{id}/pause", post(life::container_pause))
+        .route("/containers/{id}/unpause", post(life::container_unpause))
+        .route("/containers/{id}/wait", post(life::container_wait))
+        .route("/containers/{id}/top", get(usage::container_top))
         .route(
             "/containers/{id}/inspect",
             get(containers::container_inspect),
@@ -94,6 +111,7 @@ fn routes() -> Router<Arc<App>> {
         .route("/containers/{id}", delete(containers::container_remove))
         .route("/exec/create", post(exec::exec_create))
         .route("/exec/start", get(ws::exec_start))
+        .route("/exec/attach", get(ws::exec_attach))
         .route("/exec/{id}/inspect", get(exec::exec_inspect))
         .route("/exec/{id}/stop", post(exec::exec_stop))
         .route("/images/list", get(images::image_list))
@@ -128,20 +146,17 @@ fn routes() -> Router<Arc<App>> {
 /// Adds the removal of objects that are called like a fixed path: `DELETE /volumes/list` removes the
 /// volume "list".
 fn names_like_routes(mut router: Router<Arc<App>>) -> Router<Arc<App>> {
+    for word in ["list", "create", "prune", "stats"] {
+        let remove = delete(move |state, params: Params| {
+            containers::container_remove(state, Name(word.to_owned()), params)
+        });
+        router = router.route(&format!("/containers/{word}"), remove);
+    }
     for word in ["list", "create", "prune"] {
-        router = router
-            .route(
-                &format!("/containers/{word}"),
-                delete(move |state, params: Params| {
-                    containers::container_remove(state, Name(word.to_owned()), params)
-                }),
-            )
-            .route(
-                &format!("/volumes/{word}"),
-                delete(move |state, params: Params| {
-                    volumes::volume_remove(state, Name(word.to_owned()), params)
-                }),
-            );
+        let remove = delete(move |state, params: Params| {
+            volumes::volume_remove(state, Name(word.to_owned()), params)
+        });
+        router = router.route(&format!("/volumes/{word}"), remove);
     }
     for word in ["list", "create", "prune", "build"] {
         let remove = delete(move |state, params: Params| {

@@ -3,7 +3,7 @@
 use kleene_api as api;
 use utoipa::OpenApi;
 
-use super::{containers, exec, images, networks, system, volumes, ws};
+use super::{containers, exec, images, life, networks, system, usage, volumes, ws};
 
 /// The document as it is published beside the sources; a test keeps it fresh.
 pub const DOCUMENT: &str = include_str!("../../../../openapi/kleened.json");
@@ -20,7 +20,14 @@ pub const DOCUMENT: &str = include_str!("../../../../openapi/kleened.json");
         containers::container_list,
         containers::container_create,
         containers::container_update,
-        containers::container_stop,
+        life::container_stop,
+        life::container_restart,
+        life::container_kill,
+        life::container_pause,
+        life::container_unpause,
+        life::container_wait,
+        usage::container_stats,
+        usage::container_top,
         containers::container_inspect,
         containers::container_remove,
         containers::container_prune,
@@ -28,6 +35,7 @@ pub const DOCUMENT: &str = include_str!("../../../../openapi/kleened.json");
         exec::exec_inspect,
         exec::exec_stop,
         ws::exec_start,
+        ws::exec_attach,
         images::image_list,
         images::image_inspect,
         images::image_tag,
@@ -52,6 +60,7 @@ pub const DOCUMENT: &str = include_str!("../../../../openapi/kleened.json");
     ),
     components(schemas(
         api::ExecStartConfig,
+        api::ExecAttachConfig,
         api::ImageCreateConfig,
         api::ImageBuildConfig,
         api::WebSocketMessage,

@@ -250,7 +250,27 @@ fn containers_are_shown_with_the_contracts_fields() {
     assert_eq!(summary["running"], true);
     assert_eq!(summary["exit_code"], 3);
     assert_eq!(summary["network_driver"], "host");
-    let inspect = serde_json::to_value(container_inspect(&view)).unwrap();
+    let instance = ExecRecord {
+        id: ExecId::random(),
+        container: view.record.id.clone(),
+        cmd: vec!["/bin/sh".into()],
+        env: Vec::new(),
+        user: "root".into(),
+        tty: false,
+        created: started,
+        started: Some((started, 42)),
+        ended: None,
+        first: true,
+        working_dir: None,
+    };
+    let execs = std::slice::from_ref(&instance);
+    let inspect = serde_json::to_value(container_inspect(&view, execs)).unwrap();
+    let shown = &inspect["container_execs"][0];
+    assert_eq!(shown["id"], instance.id.as_str());
+    assert_eq!(
+        (&shown["running"], &shown["pid"]),
+        (&true.into(), &42.into())
+    );
     let keys = |value: &serde_json::Value| -> Vec<String> {
         value.as_object().unwrap().keys().cloned().collect()
     };

@@ -1,11 +1,13 @@
-//! WebSocket endpoints: `/exec/start`, `/images/create` and `/images/build`.
+//! WebSocket endpoints: `/exec/start`, `/exec/attach`, `/images/create` and `/images/build`.
 //!
 //! Every session begins with the client's configuration as a text frame; the daemon opens with a
 //! `starting` message, streams, and closes with a message in the close reason.
 
+mod exec_attach;
 mod exec_start;
 mod image_build;
 mod image_create;
+mod process;
 mod relay;
 mod session;
 
@@ -47,6 +49,23 @@ pub async fn exec_start(
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     open(app, upgrade, Some(STREAMS_PROTOCOL), exec_start::run)
+}
+
+/// WebSocket: join the streams of a process that runs. The first text frame is an ExecAttachConfig.
+#[utoipa::path(
+    get, path = "/exec/attach", tag = "exec",
+    responses(
+        (status = 101, description =
+            "Frames are those of /exec/start. The process doesn't end when the client goes away. \
+             Close codes: 1000 ended, 1001 detached, 1002 bad frame, 1011 failed"),
+        (status = 400, body = ErrorResponse, description = "Not a WebSocket handshake"),
+    )
+)]
+pub async fn exec_attach(
+    State(app): State<Arc<App>>,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
+    open(app, upgrade, Some(STREAMS_PROTOCOL), exec_attach::run)
 }
 
 /// WebSocket: make a base image. The first text frame is an ImageCreateConfig.

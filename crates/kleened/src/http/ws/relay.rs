@@ -49,12 +49,22 @@ impl From<Gone> for Outcome {
     }
 }
 
+/// What becomes of a client's standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// The process gets it.
+    Wanted,
+    /// The client has said that there is none.
+    Ignored,
+}
+
 /// Carries data between a client and the process of `exec`.
 pub(super) async fn relay(
     app: &App,
     exec: &ExecId,
     session: &mut Session,
     stream: UnixStream,
+    stdin: Input,
 ) -> Outcome {
     let (from_process, to_process) = stream.into_split();
     let channels = session.subprotocol;
@@ -64,7 +74,14 @@ pub(super) async fn relay(
         channels,
         app.timing.ping
     ));
-    let input = pin!(input(app, exec, &mut session.source, to_process, channels));
+    let input = pin!(input(
+        app,
+        exec,
+        &mut session.source,
+        to_process,
+        channels,
+        stdin
+    ));
     tokio::select! {
         // A process that has ended counts, even if its client went away at the same moment.
         biased;
@@ -126,6 +143,7 @@ async fn input(
     from: &mut SplitStream<WebSocket>,
     mut to: OwnedWriteHalf,
     channels: bool,
+    wanted: Input,
 ) -> Outcome {
     loop {
         let message = match from.next().await {
@@ -146,6 +164,9 @@ async fn input(
             false => Ok(Request::Stdin(&data)),
         };
         let sent = match parsed {
+            Ok(Request::Stdin(_) | Request::Frame(Frame::StdinEnd)) if wanted == Input::Ignored => {
+                Ok(())
+            }
             Ok(Request::Stdin(data)) => stdin(&mut to, data).await,
             Ok(Request::Frame(frame)) => to.write_all(&frame.encode()).await,
             Ok(Request::Signal(number)) => {
