@@ -36,6 +36,9 @@ pub struct Timing {
     pub ping: Duration,
     /// How long a client may take to answer a close frame.
     pub close: Duration,
+    /// How long a client may neither take nor send anything of an archive: a container that doesn't
+    /// run is locked meanwhile.
+    pub transfer: Duration,
 }
 
 impl Default for Timing {
@@ -44,6 +47,7 @@ impl Default for Timing {
             config_frame: Duration::from_secs(30),
             ping: Duration::from_secs(10),
             close: Duration::from_secs(5),
+            transfer: Duration::from_secs(300),
         }
     }
 }

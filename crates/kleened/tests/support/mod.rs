@@ -53,6 +53,7 @@ pub const QUICK: Timing = Timing {
     config_frame: Duration::from_millis(200),
     ping: Duration::from_millis(50),
     close: Duration::from_millis(500),
+    transfer: Duration::from_millis(500),
 };
 
 /// Fills images without a network: the URL says how it goes.
