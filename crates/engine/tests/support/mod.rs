@@ -8,15 +8,16 @@ pub mod dying;
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{Host, Stdin};
 use kleene_doors::storage::{Dataset, Storage};
 use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source, Userland, UserlandError};
 use kleene_engine::{
-    ContainerView, Doors, Engine, EngineError, ExecStart, ImageSource, Later, ListOptions,
-    NewContainer, NewExec, NewImage, Supervisor,
+    ContainerState, ContainerView, Doors, Engine, EngineError, ExecStart, ImageSource, Later,
+    ListOptions, NewContainer, NewExec, NewImage, Supervisor,
 };
 use kleene_host::fake::{FakeHost, Program};
 use kleene_storage::memory::MemoryStorage;
@@ -70,13 +71,21 @@ impl Userland for FakeUserland {
     }
 }
 
-/// Watches every process in a thread of its own, as the daemon does in tasks.
+/// How long what must come is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Watches every process in a thread of its own, as the daemon does in tasks. What the engine wants
+/// to be called for later is kept for the test to do.
 #[derive(Default)]
-pub struct Threads(Mutex<Weak<Engine>>);
+pub struct Threads {
+    engine: Mutex<Weak<Engine>>,
+    later: Mutex<Vec<(Duration, Later)>>,
+    called: Condvar,
+}
 
 impl Supervisor for Threads {
     fn watch(&self, exec: ExecId, mut watch: UnixStream) {
-        let engine = self.0.lock().unwrap().clone();
+        let engine = self.engine.lock().unwrap().clone();
         std::thread::spawn(move || {
             let status = match Frame::read(&mut watch) {
                 Ok(Some(Frame::Exited(status))) => Some(status),
@@ -88,7 +97,10 @@ impl Supervisor for Threads {
         });
     }
 
-    fn call_later(&self, _delay: std::time::Duration, _call: Later) {}
+    fn call_later(&self, delay: Duration, call: Later) {
+        self.later.lock().unwrap().push((delay, call));
+        self.called.notify_all();
+    }
 
     fn happened(&self) {}
 }
@@ -99,6 +111,8 @@ pub struct World {
     pub storage: Arc<MemoryStorage>,
     pub host: FakeHost,
     directory: tempfile::TempDir,
+    /// That of the last engine.
+    supervisor: Mutex<Arc<Threads>>,
 }
 
 impl World {
@@ -121,6 +135,7 @@ impl World {
             fs,
             host,
             directory: tempfile::tempdir().unwrap(),
+            supervisor: Mutex::default(),
         }
     }
 
@@ -147,8 +162,37 @@ impl World {
             store,
             threads.clone(),
         ));
-        *threads.0.lock().unwrap() = Arc::downgrade(&engine);
+        *threads.engine.lock().unwrap() = Arc::downgrade(&engine);
+        *self.supervisor.lock().unwrap() = threads;
         engine
+    }
+
+    /// What the last engine wants to be called for, and hasn't been yet; taken.
+    pub fn later(&self) -> Vec<(Duration, Later)> {
+        let supervisor = self.supervisor.lock().unwrap().clone();
+        let later = std::mem::take(&mut *supervisor.later.lock().unwrap());
+        later
+    }
+
+    /// The next call that the last engine wants, as soon as it does; taken.
+    pub fn next_later(&self) -> (Duration, Later) {
+        let supervisor = self.supervisor.lock().unwrap().clone();
+        let later = supervisor.later.lock().unwrap();
+        let (mut later, _) = supervisor
+            .called
+            .wait_timeout_while(later, PATIENCE, |later| later.is_empty())
+            .unwrap();
+        assert!(!later.is_empty(), "the engine wants no call");
+        later.remove(0)
+    }
+
+    /// Does what the last engine wants to be called for at once.
+    pub fn do_urgent(&self, engine: &Engine) {
+        for (delay, call) in self.later() {
+            if delay.is_zero() {
+                engine.due(call).unwrap();
+            }
+        }
     }
 
     /// An engine with the image `base:latest`.
@@ -287,6 +331,26 @@ pub fn run(engine: &Engine, container: &ContainerId, cmd: &[&str]) -> i32 {
             None => panic!("the stream ended without a status"),
         }
     }
+}
+
+/// Waits until a container is in this state.
+pub fn wait_for(engine: &Engine, container: &ContainerId, state: ContainerState) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = show(engine, container).state;
+        if found == state {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found:?}, not {state:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// What has happened to a container, oldest first.
+pub fn actions(engine: &Engine, container: &ContainerId) -> Vec<String> {
+    let events = engine.events_after(0).into_iter();
+    let events = events.filter(|event| event.id == container.as_str());
+    events.map(|event| event.action).collect()
 }
 
 pub fn show(engine: &Engine, container: &ContainerId) -> ContainerView {
