@@ -11,6 +11,7 @@
 use std::io::{self, Read, Write};
 
 use crate::host::{ExitStatus, StartFailure, WindowSize};
+use crate::log::Stream;
 
 /// Bytes before the payload.
 pub const HEADER: usize = 5;
@@ -20,6 +21,9 @@ pub const MAX_PAYLOAD: usize = 16 << 20;
 
 /// Largest piece of a stream in one frame: 64 KiB.
 pub const MAX_CHUNK: usize = 64 << 10;
+
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +76,8 @@ impl Frame {
     fn kind(&self) -> u8 {
         match self {
             Self::Stdin(_) => 0,
-            Self::Stdout(_) => 1,
-            Self::Stderr(_) => 2,
+            Self::Stdout(_) => STDOUT,
+            Self::Stderr(_) => STDERR,
             Self::StdinEnd => 3,
             Self::Resize(_) => 4,
             Self::Signal(_) => 5,
@@ -119,8 +123,8 @@ impl Frame {
         let number = |payload: &[u8]| <[u8; 4]>::try_from(payload).map_err(|_| malformed());
         Ok(match kind {
             0 => Self::Stdin(payload),
-            1 => Self::Stdout(payload),
-            2 => Self::Stderr(payload),
+            STDOUT => Self::Stdout(payload),
+            STDERR => Self::Stderr(payload),
             3 => Self::StdinEnd,
             4 => {
                 let [r0, r1, c0, c1] = number(&payload)?;
@@ -172,6 +176,15 @@ impl Frame {
     /// Writing failed.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         to.write_all(&self.encode())
+    }
+}
+
+/// The bytes before `length` bytes of output, at most [`MAX_CHUNK`], for who sends output without
+/// copying it: with the output behind it, a whole [`Frame::Stdout`] or [`Frame::Stderr`].
+pub fn output_header(stream: Stream, length: usize) -> [u8; HEADER] {
+    match stream {
+        Stream::Stdout => header(STDOUT, length),
+        Stream::Stderr => header(STDERR, length),
     }
 }
 
@@ -238,6 +251,17 @@ mod tests {
             assert_eq!(Frame::read(&mut wire).unwrap(), Some(frame));
         }
         assert_eq!(Frame::read(&mut wire).unwrap(), None);
+    }
+
+    #[test]
+    fn output_needs_no_copy() {
+        for (stream, frame) in [
+            (Stream::Stdout, Frame::Stdout(b"out".to_vec())),
+            (Stream::Stderr, Frame::Stderr(b"err".to_vec())),
+        ] {
+            let header = output_header(stream, 3);
+            assert_eq!(frame.encode().split_at(HEADER).0, header);
+        }
     }
 
     #[test]
