@@ -1,7 +1,7 @@
 //! The new process, from its making to the execution of its program.
 //!
-//! namespaces → mounts → `pivot_root` → host name → streams → capabilities → user →
-//! `no_new_privs` → system call filter → program.
+//! namespaces → mounts → `pivot_root` → host name → streams → capabilities → user → working
+//! directory → `no_new_privs` → system call filter → process 1's split → ulimits → program.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,13 +12,15 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
-use crate::confine::confine;
+use crate::confine::{capabilities, confine};
+use crate::directory::WorkingDirectory;
 use crate::exec::Program;
 use crate::failure::{OrFail, Started};
 use crate::nursery::enter_copy;
 use crate::prepare::{Inside, NewContainer, Prepared, Streams, not_entered};
+use crate::proto::Jail;
 use crate::user::Identity;
-use crate::{channel, dev, mounts, sys, user};
+use crate::{channel, dev, mounts, sys, ulimits, user};
 
 /// Names are cut to what the kernel takes (`HOST_NAME_MAX`, see `gethostname(2)`).
 const LONGEST_HOSTNAME: usize = 64;
@@ -28,8 +30,7 @@ pub(crate) fn run(prepared: Prepared, channel: &OwnedFd) -> ! {
     let Err(failure) = become_program(prepared, channel);
     channel::send_failure(channel, &failure);
     // Nothing that the monitor has set up may run its end in this process.
-    // SAFETY: the only thread of a process that shares no memory ends it.
-    unsafe { libc::_exit(1) }
+    sys::exit(1)
 }
 
 fn become_program(prepared: Prepared, channel: &OwnedFd) -> Started<Infallible> {
@@ -39,24 +40,37 @@ fn become_program(prepared: Prepared, channel: &OwnedFd) -> Started<Infallible> 
         mut filter,
         process,
         streams,
+        jail,
     } = prepared;
     begin().or_fail(|| "preparing the process".to_owned())?;
-    groups
-        .enter()
-        .or_fail(|| "entering the control group".to_owned())?;
+    groups.enter()?;
     let (root, dev) = match &place {
-        Inside::New(container) => make(container)?,
-        Inside::Running(init) => join(init)?,
+        Inside::New(container) => make(container, jail)?,
+        Inside::Running(init) => join(init, jail)?,
     };
     let identity = user::resolve(root.as_fd(), &process.user)?;
     let is_new = matches!(place, Inside::New(_));
     connect(streams, &dev, &identity, is_new, channel)?;
     let program = Program::new(&process, &identity)?;
+    let directory = WorkingDirectory::ensure(root.as_fd(), process.cwd.as_ref())?;
+    let limits = ulimits::permit(&process.ulimits)?;
 
     // SAFETY: nothing is closed now. Whatever is open for the monitor's sake, and the way to it,
     // closes when the program is executed.
     unsafe { sys::close_range(3, true) }.or_fail(|| "closing descriptors".to_owned())?;
-    confine(&identity, groups.control_devices(), &mut filter)?;
+    let kept = capabilities(groups.control_devices(), jail);
+    confine(&identity, kept, &directory, &mut filter)?;
+    if let Inside::New(container) = &place
+        && let Some(init) = &container.init
+    {
+        init.split()?;
+    }
+    if process.tty {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
+            .or_fail(|| "taking the terminal for its own".to_owned())?;
+    }
+    // Last: they may be too narrow for what is done before.
+    limits.set()?;
     program.execute()
 }
 
@@ -68,13 +82,13 @@ fn begin() -> std::io::Result<()> {
     sys::reset_signals()
 }
 
-/// Makes the container around this process. Gives its root and its `/dev`.
-fn make(container: &NewContainer) -> Started<(OwnedFd, OwnedFd)> {
+/// Makes the container around this process. Gives its root, and its `/dev` or what serves for it.
+fn make(container: &NewContainer, jail: Jail) -> Started<(OwnedFd, OwnedFd)> {
     // A control group namespace only now: its root is the group that the process is in.
     enter_copy(&container.nursery, UnshareFlags::NEWCGROUP)
         .or_fail(|| "making mount and control group namespaces".to_owned())?;
     mounts::enter_root(&container.root)?;
-    let dev = mounts::populate(container.root.as_fd(), container)?;
+    let dev = mounts::populate(container.root.as_fd(), container, jail)?;
     rustix::system::sethostname(host_name(&container.hostname).as_bytes())
         .or_fail(|| format!("setting the host name '{}'", container.hostname))?;
     if container.network == Network::Disabled {
@@ -96,7 +110,7 @@ fn loopback() -> std::io::Result<()> {
 }
 
 /// Enters the container's namespaces, but for that of processes, which this process was made in.
-fn join(init: &OwnedFd) -> Started<(OwnedFd, OwnedFd)> {
+fn join(init: &OwnedFd, jail: Jail) -> Started<(OwnedFd, OwnedFd)> {
     let namespaces = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::CONTROL_GROUP
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
@@ -105,7 +119,10 @@ fn join(init: &OwnedFd) -> Started<(OwnedFd, OwnedFd)> {
     rustix::thread::move_into_thread_name_spaces(init.as_fd(), namespaces)
         .map_err(|errno| not_entered("entering the container", &errno.into(), init))?;
     let root = open_root()?;
-    let dev = dev::open(root.as_fd()).or_fail(|| "opening the container's /dev".to_owned())?;
+    let dev = match jail.devfs {
+        true => dev::open(root.as_fd()).or_fail(|| "opening the container's /dev".to_owned())?,
+        false => dev::nothing_but_null()?,
+    };
     Ok((root, dev))
 }
 
@@ -135,7 +152,6 @@ fn connect(
                 dev::add_console(dev, &terminal)?;
             }
             channel::send_terminal(channel, &master).or_fail(failed)?;
-            rustix::process::ioctl_tiocsctty(&terminal).or_fail(failed)?;
             own(&terminal, identity).or_fail(failed)?;
             let side = terminal.as_fd();
             redirect(side, side, side).or_fail(failed)
@@ -196,7 +212,7 @@ mod tests {
         waitid(WaitId::PidFd(init.as_fd()), options).unwrap();
         // Both while somebody has yet to look at how it ended, and afterwards.
         for _ in 0..2 {
-            let failure = join(&init).unwrap_err();
+            let failure = join(&init, Jail::default()).unwrap_err();
             assert_eq!(failure.code, 125);
             assert_eq!(
                 failure.message,

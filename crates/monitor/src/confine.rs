@@ -4,7 +4,9 @@ use rustix::fs::Mode;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::directory::WorkingDirectory;
 use crate::failure::{OrFail, Started};
+use crate::proto::Jail;
 use crate::sys;
 use crate::user::Identity;
 
@@ -24,19 +26,23 @@ pub(crate) const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
-/// Capabilities, then the user, then no new privileges, then the filter: each step needs what the
-/// next ones take.
+/// What root may do in this container.
+pub(crate) fn capabilities(control_devices: bool, jail: Jail) -> CapabilitySet {
+    let mut kept = CAPABILITIES;
+    // Without a control group to restrict them, new device nodes are out of the question.
+    kept.set(CapabilitySet::MKNOD, control_devices);
+    kept.set(CapabilitySet::NET_RAW, jail.raw_sockets);
+    kept
+}
+
+/// Capabilities, then the user, then the working directory as this user, then no new privileges, then
+/// the filter: each step needs what the next ones take.
 pub(crate) fn confine(
     identity: &Identity,
-    control_devices: bool,
+    kept: CapabilitySet,
+    directory: &WorkingDirectory<'_>,
     filter: &mut [libc::sock_filter],
 ) -> Started<()> {
-    // Without a control group to restrict them, new device nodes are out of the question.
-    let kept = if control_devices {
-        CAPABILITIES
-    } else {
-        CAPABILITIES.difference(CapabilitySet::MKNOD)
-    };
     let failed = || "dropping capabilities".to_owned();
     sys::limit_capabilities(kept.bits()).or_fail(failed)?;
     let sets = CapabilitySets {
@@ -47,6 +53,7 @@ pub(crate) fn confine(
     rustix::thread::set_capabilities(None, sets).or_fail(failed)?;
     become_user(identity)
         .or_fail(|| format!("becoming user {} with group {}", identity.uid, identity.gid))?;
+    directory.enter()?;
     sys::new_session_keyring();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // Changing the user has made the kernel forget this.

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kleene_doors::host::WindowSize;
+use kleene_types::ByteSize;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -38,33 +39,52 @@ const PTMX: (u32, u32) = (5, 2);
 pub(crate) const TTY_GROUP: &str = "5";
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
+/// Attributes and options of the file system that devices are in.
+const ATTRIBUTES: MountAttrFlags =
+    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_STRICTATIME);
+const OPTIONS: [(&str, &str); 2] = [("mode", "755"), ("size", "65536k")];
+
 /// Mounts `/dev` and what belongs in it.
-pub(crate) fn mount(root: BorrowedFd<'_>) -> Started<OwnedFd> {
-    let options = [("mode", "755"), ("size", "65536k")];
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
-    let dev = mount_system(root, "dev", "tmpfs", &options, attributes)?;
+pub(crate) fn mount(root: BorrowedFd<'_>, shm_size: ByteSize) -> Started<OwnedFd> {
+    let dev = mount_system(root, "dev", "tmpfs", &OPTIONS, ATTRIBUTES)?;
     fill(&dev).or_fail(|| "making the devices in /dev".to_owned())?;
 
     let pts = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", TTY_GROUP)];
     // Terminals are devices.
     let no_programs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     mount_in(&dev, "pts", "devpts", &pts, no_programs)?;
-    mount_in(
-        &dev,
-        "shm",
-        "tmpfs",
-        &[("mode", "1777"), ("size", "65536k")],
-        HARMLESS,
-    )?;
+    let size = shm_bytes(shm_size).to_string();
+    let shm = [("mode", "1777"), ("size", &*size)];
+    mount_in(&dev, "shm", "tmpfs", &shm, HARMLESS)?;
     mount_in(&dev, "mqueue", "mqueue", &[], HARMLESS)?;
     Ok(dev)
 }
 
+/// A size as `tmpfs(5)` takes it: to that, none would mean no limit.
+pub(crate) fn shm_bytes(size: ByteSize) -> u64 {
+    size.bytes().max(1)
+}
+
+/// What serves for a `/dev` where the container has none: attached nowhere, and with nothing in it
+/// but `null`.
+pub(crate) fn nothing_but_null() -> Started<OwnedFd> {
+    let make = || {
+        let dev = new_mount("tmpfs", &OPTIONS, ATTRIBUTES)?;
+        make_device(&dev, "null", NULL)?;
+        Ok::<_, Errno>(dev)
+    };
+    make().or_fail(|| "making a null device".to_owned())
+}
+
+fn make_device(dev: &OwnedFd, name: &str, (major, minor): (u32, u32)) -> rustix::io::Result<()> {
+    let device = rustix::fs::makedev(major, minor);
+    let mode = Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, device)
+}
+
 fn fill(dev: &OwnedFd) -> rustix::io::Result<()> {
     for (name, major, minor) in DEVICES {
-        let device = rustix::fs::makedev(major, minor);
-        let mode = Mode::from_raw_mode(0o666);
-        rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, device)?;
+        make_device(dev, name, (major, minor))?;
     }
     for (target, name) in LINKS {
         rustix::fs::symlinkat(target, dev, name)?;

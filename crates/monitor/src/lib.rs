@@ -12,7 +12,9 @@
 //! | the container's root | [`root`] |
 //! | what containers' mount namespaces are made of | [`nursery`] |
 //! | opening everything on the host | `prepare` |
-//! | what happens between clone and exec | `child`, with `mounts`, `dev`, `user`, `confine`, `exec` |
+//! | what happens between clone and exec | `child`, with `mounts`, `dev`, `user`, `directory`, `ulimits`, `confine`, `exec` |
+//! | control groups | `cgroup` |
+//! | process 1 of containers that have an init | `init` |
 //! | the same by an outside OCI runtime | `outside`, `oci`, `view` |
 //! | the event loop | `relay`, with `client`, `input`, `log` |
 
@@ -34,9 +36,13 @@ mod confine;
 #[cfg(target_os = "linux")]
 mod dev;
 #[cfg(target_os = "linux")]
+mod directory;
+#[cfg(target_os = "linux")]
 mod exec;
 #[cfg(target_os = "linux")]
 mod failure;
+#[cfg(target_os = "linux")]
+mod init;
 #[cfg(target_os = "linux")]
 mod input;
 #[cfg(target_os = "linux")]
@@ -59,6 +65,8 @@ mod relay;
 pub mod sealed;
 #[cfg(target_os = "linux")]
 pub mod sys;
+#[cfg(target_os = "linux")]
+mod ulimits;
 #[cfg(target_os = "linux")]
 mod user;
 #[cfg(target_os = "linux")]

@@ -18,6 +18,7 @@ use rustix::mount::{
 use crate::dev;
 use crate::failure::{OrFail, Started, setup};
 use crate::prepare::{Bind, NewContainer};
+use crate::proto::Jail;
 use crate::root::set_tree_attributes;
 
 /// Parts of `/proc` that tell about the host, or act on it, as Docker hides them.
@@ -63,20 +64,44 @@ pub(crate) fn enter_root(root: &OwnedFd) -> Started<()> {
     rustix::process::chdir(c"/").or_fail(failed)
 }
 
-/// Makes all mounts of the container, whose root is the root directory already. Gives `/dev`.
-pub(crate) fn populate(root: BorrowedFd<'_>, container: &NewContainer) -> Started<OwnedFd> {
+/// Makes all mounts of the container, whose root is the root directory already. Gives `/dev`, or what
+/// serves for it.
+pub(crate) fn populate(
+    root: BorrowedFd<'_>,
+    container: &NewContainer,
+    jail: Jail,
+) -> Started<OwnedFd> {
     let proc = mount_system(root, "proc", "proc", &[], HARMLESS)?;
     let read_only = HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY;
     let sys = mount_system(root, "sys", "sysfs", &[], read_only)?;
-    let dev = dev::mount(root)?;
-    attach_binds(root, &container.binds, &[("/dev", &dev), ("/sys", &sys)])?;
+    let dev = match jail.devfs {
+        true => dev::mount(root, container.shm_size)?,
+        false => dev::nothing_but_null()?,
+    };
+    let own = [("/sys", &sys), ("/dev", &dev)];
+    attach_binds(root, &container.binds, &own)?;
     for name in READ_ONLY_IN_PROC {
         make_read_only(proc.as_fd(), name).or_fail(|| format!("protecting /proc/{name}"))?;
     }
+    if jail.devfs {
+        hide_parts(&proc, &sys, &dev)?;
+    } else {
+        // Only of what is attached can copies be made. It is out of the way there: everything in
+        // /proc has been opened.
+        let failed = || "making a null device".to_owned();
+        attach(&dev, &proc).or_fail(failed)?;
+        hide_parts(&proc, &sys, &dev)?;
+        unmount(c"/proc", UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).or_fail(failed)?;
+    }
+    Ok(dev)
+}
+
+/// Covers what is nobody's business in the container.
+fn hide_parts(proc: &OwnedFd, sys: &OwnedFd, dev: &OwnedFd) -> Started<()> {
     let masks = Masks::new(dev.as_fd())?;
     for (directory, at, names) in [
-        ("/proc", &proc, &MASKED_IN_PROC[..]),
-        ("/sys", &sys, &MASKED_IN_SYS[..]),
+        ("/proc", proc, &MASKED_IN_PROC[..]),
+        ("/sys", sys, &MASKED_IN_SYS[..]),
     ] {
         for name in names {
             masks
@@ -84,7 +109,7 @@ pub(crate) fn populate(root: BorrowedFd<'_>, container: &NewContainer) -> Starte
                 .or_fail(|| format!("hiding {directory}/{name}"))?;
         }
     }
-    Ok(dev)
+    Ok(())
 }
 
 /// A new file system, not attached anywhere yet.

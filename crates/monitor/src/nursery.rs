@@ -55,12 +55,16 @@ fn make() -> rustix::io::Result<OwnedFd> {
     Ok(namespace)
 }
 
-/// Moves the calling process into a copy of the namespace (and into `other` new ones), and its
-/// working directory to the place for a container's root.
-pub(crate) fn enter_copy(namespace: &OwnedFd, other: UnshareFlags) -> rustix::io::Result<()> {
+/// Moves the calling thread into a copy of the namespace (and into `other` new ones), and its
+/// working directory to the place for a container's root. The thread must have a root and working
+/// directory of its own: see `CLONE_FS` in `unshare(2)`.
+///
+/// # Errors
+/// Those of `setns(2)` and `unshare(2)`.
+pub fn enter_copy(namespace: &OwnedFd, other: UnshareFlags) -> rustix::io::Result<()> {
     let kind = Some(LinkNameSpaceType::Mount);
     rustix::thread::move_into_link_name_space(namespace.as_fd(), kind)?;
-    // SAFETY: no thread shares anything with this process.
+    // SAFETY: only what setns(2) has found not to be shared is changed.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | other) }?;
     rustix::process::chdir(PLACE)
 }

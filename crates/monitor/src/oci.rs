@@ -4,15 +4,18 @@
 //! a test compares what both come to. See the specification's `config.md` and `config-linux.md`.
 
 use kleene_doors::host::{Network, Process};
-use kleene_types::{ContainerId, ContainerPath};
+use kleene_types::{ByteSize, ContainerId, ContainerPath, Resource};
+use rustix::process::getrlimit;
 use serde_json::{Value, json};
 
 use crate::cgroup::DEVICES;
 use crate::child::host_name;
-use crate::confine::CAPABILITIES;
-use crate::dev::TTY_GROUP;
+use crate::confine::capabilities;
+use crate::dev::{TTY_GROUP, shm_bytes};
 use crate::exec::{PATH, environment};
 use crate::mounts::{MASKED_IN_PROC, MASKED_IN_SYS, READ_ONLY_IN_PROC};
+use crate::proto::Jail;
+use crate::ulimits::Permitted;
 use crate::user::Identity;
 
 /// The version of the specification that is kept to.
@@ -31,8 +34,14 @@ pub(crate) struct Description<'a> {
     pub identity: &'a Identity,
     /// `linux.seccomp`.
     pub seccomp: &'a Value,
-    /// Soft and hard limit of open files that the container is to have.
-    pub open_files: (Option<u64>, Option<u64>),
+    pub shm_size: ByteSize,
+    pub rights: Rights<'a>,
+}
+
+/// What a process may do and use.
+pub(crate) struct Rights<'a> {
+    pub limits: &'a Permitted,
+    pub jail: Jail,
 }
 
 /// A mount whose source is a directory or file of the host.
@@ -54,9 +63,13 @@ pub(crate) fn container(description: &Description<'_>) -> Value {
         process,
         identity,
         seccomp,
-        open_files,
+        shm_size,
+        rights,
     } = description;
-    let mut namespaces = vec!["pid", "mount", "uts", "ipc", "cgroup"];
+    let mut namespaces = vec!["pid", "mount", "uts", "cgroup"];
+    if !rights.jail.host_ipc {
+        namespaces.push("ipc");
+    }
     if *network == Network::Disabled {
         namespaces.push("network");
     }
@@ -64,7 +77,7 @@ pub(crate) fn container(description: &Description<'_>) -> Value {
         .iter()
         .map(|kind| json!({"type": kind}))
         .collect();
-    let mut mounts = system_mounts();
+    let mut mounts = system_mounts(*shm_size);
     mounts.extend(binds.iter().map(bind));
     let masked = beneath("/proc", &MASKED_IN_PROC)
         .chain(beneath("/sys", &MASKED_IN_SYS))
@@ -75,7 +88,7 @@ pub(crate) fn container(description: &Description<'_>) -> Value {
         "root": {"path": root, "readonly": false},
         "hostname": host_name(hostname),
         "mounts": mounts,
-        "process": self::process(process, identity, *open_files),
+        "process": self::process(process, identity, rights),
         "linux": {
             "namespaces": namespaces,
             "cgroupsPath": format!("/kleene/{container}"),
@@ -88,12 +101,9 @@ pub(crate) fn container(description: &Description<'_>) -> Value {
 }
 
 /// A process: of `config.json`, or for `exec --process`.
-pub(crate) fn process(
-    process: &Process,
-    identity: &Identity,
-    (soft, hard): (Option<u64>, Option<u64>),
-) -> Value {
-    let capabilities: Vec<String> = CAPABILITIES
+pub(crate) fn process(process: &Process, identity: &Identity, rights: &Rights<'_>) -> Value {
+    // The runtime restricts devices itself.
+    let capabilities: Vec<String> = capabilities(true, rights.jail)
         .iter_names()
         .map(|(name, _)| format!("CAP_{name}"))
         .collect();
@@ -112,7 +122,7 @@ pub(crate) fn process(
         },
         "args": process.argv,
         "env": env,
-        "cwd": "/",
+        "cwd": process.cwd.as_ref().map_or("/", ContainerPath::as_str),
         "capabilities": {
             "bounding": capabilities,
             "effective": capabilities,
@@ -121,12 +131,7 @@ pub(crate) fn process(
             "ambient": [],
         },
         "noNewPrivileges": true,
-        // What the container would inherit: runtimes raise their own limit, and pass that on.
-        "rlimits": [{
-            "type": "RLIMIT_NOFILE",
-            "soft": soft.unwrap_or(u64::MAX),
-            "hard": hard.unwrap_or(u64::MAX),
-        }],
+        "rlimits": rlimits(rights.limits),
     });
     if let (Some(window), Some(fields)) = (process.window, value.as_object_mut()) {
         let size = json!({"height": window.rows, "width": window.columns});
@@ -135,7 +140,25 @@ pub(crate) fn process(
     value
 }
 
-fn system_mounts() -> Vec<Value> {
+/// The limits that are set, and that of open files in any case: runtimes raise their own one, and
+/// would pass that on.
+fn rlimits(limits: &Permitted) -> Vec<Value> {
+    let open_files = getrlimit(rustix::process::Resource::Nofile);
+    let mut all: Vec<_> = limits.iter().collect();
+    if !all.iter().any(|(name, ..)| *name == Resource::Nofile) {
+        all.push((Resource::Nofile, open_files.current, open_files.maximum));
+    }
+    let value = |(name, soft, hard): (Resource, Option<u64>, Option<u64>)| {
+        json!({
+            "type": format!("RLIMIT_{}", name.name().to_uppercase()),
+            "soft": soft.unwrap_or(u64::MAX),
+            "hard": hard.unwrap_or(u64::MAX),
+        })
+    };
+    all.into_iter().map(value).collect()
+}
+
+fn system_mounts(shm_size: ByteSize) -> Vec<Value> {
     let harmless = ["nosuid", "nodev", "noexec"];
     let with = |more: &[&str]| -> Vec<String> {
         let all = harmless.iter().chain(more);
@@ -151,6 +174,7 @@ fn system_mounts() -> Vec<Value> {
         &gid,
     ];
     let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];
+    let shm = format!("size={}", shm_bytes(shm_size));
     vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc", "options": harmless}),
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": with(&["ro"])}),
@@ -158,7 +182,7 @@ fn system_mounts() -> Vec<Value> {
         json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": pts}),
         json!({
             "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
-            "options": with(&["mode=1777", "size=65536k"]),
+            "options": with(&["mode=1777", &shm]),
         }),
         json!({
             "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
@@ -210,15 +234,20 @@ fn devices() -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ulimits;
     use kleene_doors::host::{Stdin, WindowSize};
 
     fn describe(network: Network, tty: bool) -> Value {
+        describe_jailed(network, tty, Jail::default())
+    }
+
+    fn describe_jailed(network: Network, tty: bool, jail: Jail) -> Value {
         let process = Process {
             argv: vec!["sh".into(), "-c".into(), "true".into()],
             env: vec!["A=b".parse().unwrap()],
             user: "www".into(),
-            cwd: None,
-            ulimits: Vec::new(),
+            cwd: Some("/srv/work".parse().unwrap()),
+            ulimits: vec!["core=0:4096".parse().unwrap()],
             tty,
             window: tty.then_some(WindowSize {
                 rows: 7,
@@ -247,7 +276,11 @@ mod tests {
             process: &process,
             identity: &identity,
             seccomp: &json!({"defaultAction": "SCMP_ACT_ERRNO"}),
-            open_files: (Some(1024), None),
+            shm_size: ByteSize::new(4096),
+            rights: Rights {
+                limits: &ulimits::permit(&process.ulimits).unwrap(),
+                jail,
+            },
         })
     }
 
@@ -266,8 +299,29 @@ mod tests {
                 .to_string()
                 .contains("\"CAP_NET_BIND_SERVICE\"")
         );
-        assert_eq!(process["rlimits"][0]["hard"], json!(u64::MAX));
+        let core = json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 4096});
+        assert_eq!(process["rlimits"][0], core);
+        assert_eq!(process["rlimits"][1]["type"], "RLIMIT_NOFILE");
+        assert_eq!(process["cwd"], "/srv/work");
         assert_eq!(config["hostname"], "n".repeat(64));
+    }
+
+    #[test]
+    fn jail_parameters_change_capabilities_and_namespaces() {
+        let jail = Jail {
+            raw_sockets: false,
+            host_ipc: true,
+            devfs: true,
+        };
+        let config = describe_jailed(Network::Host, false, jail);
+        let capabilities = config["process"]["capabilities"].to_string();
+        assert!(!capabilities.contains("NET_RAW"), "{capabilities}");
+        let namespaces = config["linux"]["namespaces"].to_string();
+        assert!(!namespaces.contains("ipc"), "{namespaces}");
+        let usual = describe(Network::Host, false)["linux"]["namespaces"].to_string();
+        assert!(usual.contains("ipc"), "{usual}");
+        let shm = config["mounts"][4]["options"].to_string();
+        assert!(shm.contains("size=4096"), "{shm}");
     }
 
     #[test]

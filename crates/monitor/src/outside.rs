@@ -15,21 +15,23 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use kleene_doors::host::{ContainerSetup, Place, StartFailure};
+use kleene_types::Init;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use rustix::process::{Pid, PidfdFlags, Resource, WaitId, WaitIdOptions, getrlimit, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open};
 use serde_json::Value;
 
+use crate::directory::WorkingDirectory;
 use crate::exec::{PATH, c_strings, execve};
 use crate::failure::{OrFail, Started, not_executable, not_found, setup};
-use crate::oci::{self, BindMount, Description};
-use crate::prepare::{Bind, Pipes, Streams, open_init, open_source, streams};
+use crate::oci::{self, BindMount, Description, Rights};
+use crate::prepare::{Bind, Pipes, SHM_SIZE, Streams, open_init, open_source, streams};
 use crate::process::end;
 use crate::proto::{OutsideRuntime, StartMessage};
 use crate::root::open_root;
 use crate::status::start_time;
 use crate::sys::Cloned;
-use crate::{channel, child, dev, sys, user, view};
+use crate::{cgroup, channel, child, dev, sys, ulimits, user, view};
 
 const CONFIG: &str = "config.json";
 const PROCESS: &str = "process.json";
@@ -48,6 +50,7 @@ pub(crate) struct Created {
 
 /// Has the runtime make the process.
 pub(crate) fn create(message: &StartMessage, runtime: &OutsideRuntime) -> Started<Created> {
+    check(message)?;
     sys::adopt_orphans().or_fail(|| "taking orphans in".to_owned())?;
     let process = &message.request.process;
     let work = Work::prepare(message, runtime)?;
@@ -89,13 +92,29 @@ pub(crate) fn create(message: &StartMessage, runtime: &OutsideRuntime) -> Starte
     })
 }
 
-/// Has the runtime execute the program of a container's first process.
+/// Sets the container's limits, and has the runtime execute the program of its first process.
 pub(crate) fn begin(message: &StartMessage, runtime: &OutsideRuntime) -> Started<()> {
     let arguments = vec!["start".to_owned(), message.request.container.to_string()];
     match message.request.place {
-        Place::New(_) => run(runtime, || Ok(arguments)),
+        Place::New(_) => {
+            // The groups are there by now, with nobody in them but the runtime's own process.
+            cgroup::apply(&message.cgroups.settings)?;
+            run(runtime, || Ok(arguments))
+        }
         Place::Running { .. } => Ok(()),
     }
+}
+
+/// Refuses what can't be had of an outside runtime.
+fn check(message: &StartMessage) -> Started<()> {
+    let missing = match &message.request.place {
+        Place::New(setup) if setup.init != Init::None => "an init process",
+        _ if !message.jail.devfs => "a container without /dev (mount.nodevfs)",
+        _ => return Ok(()),
+    };
+    Err(setup(format!(
+        "{missing} can't be had of an outside OCI runtime: leave it out, or the setting oci_runtime"
+    )))
 }
 
 /// What the runtime is to do, with everything opened that it needs of the host.
@@ -155,8 +174,10 @@ impl<'m> Work<'m> {
     fn lay_out(self) -> Started<Vec<String>> {
         let request = &self.message.request;
         let process = &request.process;
-        let limits = getrlimit(Resource::Nofile);
-        let open_files = (limits.current, limits.maximum);
+        let rights = Rights {
+            limits: &ulimits::permit(&process.ulimits)?,
+            jail: self.message.jail,
+        };
         let mut arguments: Vec<&str> = match &self.place {
             Opened::New { setup, root, binds } => {
                 view::lay_out(root, binds)?;
@@ -176,14 +197,17 @@ impl<'m> Work<'m> {
                     process,
                     identity: &identity,
                     seccomp: &self.runtime.seccomp,
-                    open_files,
+                    shm_size: setup.shm_size.unwrap_or(SHM_SIZE),
+                    rights,
                 });
                 write(CONFIG, &config)?;
                 vec!["create", "--bundle", "."]
             }
             Opened::Running { root } => {
                 let identity = user::resolve(root.as_fd(), &process.user)?;
-                write(PROCESS, &oci::process(process, &identity, open_files))?;
+                // A runtime makes it for the first process only.
+                WorkingDirectory::ensure(root.as_fd(), process.cwd.as_ref())?;
+                write(PROCESS, &oci::process(process, &identity, &rights))?;
                 vec!["exec", "--detach", "--process", PROCESS]
             }
         };
@@ -223,8 +247,7 @@ fn run(runtime: &OutsideRuntime, get_ready: impl FnOnce() -> Started<Vec<String>
             drop(ours);
             let Err(failure) = become_runtime(runtime, get_ready);
             channel::send_failure(&theirs, &failure);
-            // SAFETY: the only thread of a process that shares no memory ends it.
-            unsafe { libc::_exit(1) }
+            sys::exit(1)
         }
         Cloned::Parent { pidfd, .. } => pidfd,
     };

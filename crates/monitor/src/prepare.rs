@@ -10,17 +10,18 @@ use std::path::Path;
 use kleene_doors::host::{
     ContainerSetup, Mount, Network, Place, Process, StartFailure, Stdin, WindowSize,
 };
-use kleene_types::ContainerPath;
+use kleene_types::{ByteSize, ContainerPath, Init};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::cgroup::Groups;
 use crate::failure::{OrFail, SETUP, Started, setup};
-use crate::proto::{InitProcess, StartMessage};
+use crate::init::{FirstProcess, Lifetime};
+use crate::proto::{InitProcess, Jail, StartMessage};
 use crate::root::{open_root, set_tree_attributes};
 use crate::status::start_time;
 
@@ -30,6 +31,13 @@ const LAST_BREATH: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+/// Size of `/dev/shm` when nobody says otherwise.
+pub(crate) const SHM_SIZE: ByteSize = ByteSize::new(64 << 20);
+
+/// What a pipe for output is to hold, where the system allows it: a process that writes a lot then
+/// waits less often, and its monitor reads more at once.
+const PIPE_SIZE: usize = 1 << 20;
+
 /// What the new process is given.
 pub(crate) struct Prepared {
     pub place: Inside,
@@ -37,6 +45,7 @@ pub(crate) struct Prepared {
     pub filter: Vec<libc::sock_filter>,
     pub process: Process,
     pub streams: Streams,
+    pub jail: Jail,
 }
 
 /// Where the process is to live.
@@ -56,6 +65,8 @@ pub(crate) struct NewContainer {
     pub root: OwnedFd,
     pub binds: Vec<Bind>,
     pub network: Network,
+    pub shm_size: ByteSize,
+    pub init: Option<FirstProcess>,
 }
 
 /// A mount's source, ready to be attached.
@@ -95,9 +106,16 @@ pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
         seccomp,
         nursery,
         cgroups,
+        jail,
         join,
         ..
     } = message;
+    if request.process.tty && !jail.devfs {
+        return Err(setup(
+            "a terminal needs a /dev, which the container has not got: leave out the jail parameter \
+             mount.nodevfs, or the terminal",
+        ));
+    }
     let filter = read_filter(&seccomp)
         .or_fail(|| format!("reading the system call filter {}", seccomp.display()))?;
     let (place, groups) = match (request.place, join) {
@@ -123,6 +141,7 @@ pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
             filter,
             process,
             streams,
+            jail,
         },
         pipes,
     ))
@@ -137,15 +156,22 @@ fn new_container(setup: ContainerSetup, nursery: &Path) -> Started<NewContainer>
         .iter()
         .map(open_source)
         .collect::<Started<Vec<Bind>>>()?;
-    let ContainerSetup {
-        hostname, network, ..
-    } = setup;
+    let init = match setup.init {
+        Init::None => None,
+        Init::Main => Some(FirstProcess::new(Lifetime::Main)),
+        Init::All => Some(FirstProcess::new(Lifetime::All)),
+    };
+    let init = init
+        .transpose()
+        .or_fail(|| "preparing process 1".to_owned())?;
     Ok(NewContainer {
-        hostname,
+        hostname: setup.hostname,
         nursery,
         root,
         binds,
-        network,
+        network: setup.network,
+        shm_size: setup.shm_size.unwrap_or(SHM_SIZE),
+        init,
     })
 }
 
@@ -281,6 +307,10 @@ pub(crate) fn streams(process: &Process) -> Started<(Streams, Pipes)> {
         .flatten()
     {
         rustix::io::ioctl_fionbio(end.as_fd(), true).or_fail(|| "making a pipe".to_owned())?;
+    }
+    for output in [&stdout_read, &stderr_read] {
+        // The usual size does as well.
+        let _ = fcntl_setpipe_size(output, PIPE_SIZE);
     }
     let pipes = Pipes {
         stdin: stdin_write,

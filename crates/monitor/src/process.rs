@@ -12,12 +12,14 @@ use kleene_types::ContainerId;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::ThreadNameSpaceType;
 
+use crate::cgroup::OutOfMemory;
 use crate::failure::{OrFail, Started, setup, whole};
 use crate::input::Input;
+use crate::log::Log;
 use crate::outside::Created;
 use crate::prepare::{Inside, Pipes, blame_end, not_entered, prepare};
-use crate::proto::{OutsideRuntime, StartMessage};
-use crate::relay::{Relay, Streams};
+use crate::proto::{Jail, OutsideRuntime, StartMessage};
+use crate::relay::{Clients, Relay, Streams};
 use crate::status::{SOCKET, Status, start_time};
 use crate::sys::Cloned;
 use crate::{channel, child, outside, sys};
@@ -53,10 +55,14 @@ fn monitor() -> io::Result<()> {
     let (mut control, attached) = take_descriptors()?;
     settle()?;
     let message = match Frame::read(&mut control)? {
-        Some(Frame::Start(message)) => serde_json::from_slice::<StartMessage>(&message)?,
+        Some(Frame::Start(message)) => match StartMessage::parse(&message) {
+            Ok(message) => message,
+            Err(error) => return Frame::Failed(setup(whole(&error))).write(&mut control),
+        },
         _ => return Err(io::Error::other("the daemon has sent no start message")),
     };
     let attached = message.request.attach.then(|| UnixStream::from(attached));
+    let log = Log::new(Path::new(""), message.request.log_limit);
     match start(message) {
         Ok(started) => {
             Frame::Started(started.status.pid).write(&mut control)?;
@@ -65,9 +71,14 @@ fn monitor() -> io::Result<()> {
                 streams,
                 listener,
                 status,
+                out_of_memory,
             } = started;
-            let mut relay = Relay::new(streams, listener, control, attached)?;
-            relay.run(status)
+            let clients = Clients {
+                listener,
+                control,
+                attached,
+            };
+            Relay::new(streams, clients, log, out_of_memory)?.run(status)
         }
         Err(failure) => Frame::Failed(failure).write(&mut control),
     }
@@ -103,6 +114,7 @@ struct Running {
     streams: Streams,
     listener: UnixListener,
     status: Status,
+    out_of_memory: OutOfMemory,
 }
 
 fn start(message: StartMessage) -> Started<Running> {
@@ -124,6 +136,7 @@ fn start_outside(
     runtime: &OutsideRuntime,
     listener: UnixListener,
 ) -> Started<Running> {
+    let out_of_memory = OutOfMemory::watch(&message.cgroups);
     let Created {
         pid,
         process,
@@ -140,6 +153,7 @@ fn start_outside(
             streams,
             listener,
             status,
+            out_of_memory,
         })
     };
     begun().inspect_err(|_| end(&process))
@@ -148,8 +162,10 @@ fn start_outside(
 /// Makes the container and the process.
 fn start_inside(message: StartMessage, listener: UnixListener) -> Started<Running> {
     let record = Record::of(&message);
-    let flags = namespaces(&message.request.place);
+    let flags = namespaces(&message.request.place, message.jail);
+    let cgroups = message.cgroups.clone();
     let (prepared, pipes) = prepare(message)?;
+    let out_of_memory = OutOfMemory::watch(&cgroups);
     if let Inside::Running(init) = &prepared.place {
         // Counts for the processes made from now on.
         let namespace = ThreadNameSpaceType::PROCESS_ID;
@@ -183,6 +199,7 @@ fn start_inside(message: StartMessage, listener: UnixListener) -> Started<Runnin
             streams,
             listener,
             status,
+            out_of_memory,
         })
     };
     begun().inspect_err(|_| end(&pidfd))
@@ -231,14 +248,18 @@ pub(crate) fn end(process: &OwnedFd) {
 
 /// The namespaces that the new process gets at once. It makes that of mounts itself, from an empty
 /// one, and that of control groups, whose root is the group that its maker is in.
-fn namespaces(place: &Place) -> libc::c_int {
+fn namespaces(place: &Place, jail: Jail) -> libc::c_int {
     match place {
         Place::New(container) => {
             let network = match container.network {
                 Network::Host => 0,
                 Network::Disabled => libc::CLONE_NEWNET,
             };
-            libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | network
+            let ipc = match jail.host_ipc {
+                true => 0,
+                false => libc::CLONE_NEWIPC,
+            };
+            libc::CLONE_NEWPID | libc::CLONE_NEWUTS | ipc | network
         }
         Place::Running { .. } => 0,
     }

@@ -1,16 +1,21 @@
 //! What the daemon tells a monitor: the payload of [`kleene_doors::frames::Frame::Start`], as JSON.
 //!
-//! Daemon and monitor are installed together and never speak to one of another version about a
-//! start, so the format may change freely. What outlives a daemon is the frames' protocol and
-//! [`crate::status`].
+//! Daemon and monitor are installed together and speak to none of another version about a start, so
+//! the format may change freely, with [`VERSION`]. What outlives a daemon is the frames' protocol,
+//! the output log ([`kleene_doors::log`]) and [`crate::status`].
 
 use std::path::PathBuf;
 
 use kleene_doors::host::StartRequest;
 use serde::{Deserialize, Serialize};
 
+/// The version of [`StartMessage`], which a serialized one names first. It changes with anything in
+/// the message that a monitor of another version would misunderstand.
+pub const VERSION: &str = "2";
+
 /// Everything a monitor needs to start one process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "version", rename = "2")]
 pub struct StartMessage {
     /// What the engine asked for.
     pub request: StartRequest,
@@ -28,6 +33,35 @@ pub struct StartMessage {
     pub boot_id: String,
     /// The outside OCI runtime that is to start the process instead of the monitor itself.
     pub outside: Option<OutsideRuntime>,
+}
+
+/// Why a message can't be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// It is of another version.
+    #[error("daemon and monitor are of different versions: install both together")]
+    Version,
+    /// It isn't what this version has.
+    #[error("the start message is malformed")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl StartMessage {
+    /// Reads what a daemon has serialized, after a look at its version.
+    ///
+    /// # Errors
+    /// See [`MessageError`].
+    pub fn parse(message: &[u8]) -> Result<Self, MessageError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: Option<serde_json::Value>,
+        }
+        let Versioned { version } = serde_json::from_slice(message)?;
+        match version.as_ref().and_then(serde_json::Value::as_str) {
+            Some(VERSION) => Ok(serde_json::from_slice(message)?),
+            _ => Err(MessageError::Version),
+        }
+    }
 }
 
 /// An outside OCI runtime, as `runc(8)` and `crun(1)`, and what it needs beside the rest.
@@ -106,4 +140,65 @@ pub struct InitProcess {
     pub pid: u32,
     /// When it started: see [`crate::status::start_time`].
     pub start_time: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kleene_doors::host::{Place, Process, Stdin};
+    use kleene_types::{ContainerId, ExecId};
+
+    fn message() -> StartMessage {
+        let process = Process {
+            argv: vec!["true".into()],
+            env: Vec::new(),
+            user: String::new(),
+            cwd: None,
+            ulimits: Vec::new(),
+            tty: false,
+            window: None,
+            stdin: Stdin::Null,
+        };
+        let request = StartRequest {
+            exec: ExecId::random(),
+            container: ContainerId::random(),
+            place: Place::Running {
+                init: ExecId::random(),
+            },
+            jail_params: Vec::new(),
+            process,
+            log_limit: 0,
+            attach: false,
+        };
+        StartMessage {
+            request,
+            seccomp: "filter".into(),
+            nursery: "nursery".into(),
+            cgroups: CgroupPlan::default(),
+            jail: Jail::default(),
+            join: None,
+            boot_id: "boot".into(),
+            outside: None,
+        }
+    }
+
+    #[test]
+    fn messages_name_their_version() {
+        let bytes = serde_json::to_vec(&message()).unwrap();
+        let parsed = StartMessage::parse(&bytes).unwrap();
+        assert_eq!(parsed.boot_id, "boot");
+        let mut value = serde_json::to_value(&message()).unwrap();
+        assert_eq!(value["version"], VERSION);
+        for version in ["\"1\"", "3", "null"] {
+            let version: serde_json::Value = serde_json::from_str(version).unwrap();
+            value["version"] = version;
+            let other = StartMessage::parse(value.to_string().as_bytes());
+            assert!(matches!(other, Err(MessageError::Version)), "{other:?}");
+        }
+        value.as_object_mut().unwrap().remove("version");
+        let former = StartMessage::parse(value.to_string().as_bytes());
+        assert!(matches!(former, Err(MessageError::Version)), "{former:?}");
+        let malformed = StartMessage::parse(b"{\"version\": \"2\"}");
+        assert!(matches!(malformed, Err(MessageError::Malformed(_))));
+    }
 }

@@ -1,8 +1,9 @@
 //! The event loop: between the process and any number of clients, until the process has ended.
 //!
-//! - Output goes to the log and to every attached client. When more than [`BACKLOG`] waits for one
-//!   of them, the process's output isn't read until it has caught up: a slow client slows the
+//! - Output goes to the log and to every attached client. When more than [`BACKLOG`] waits for them
+//!   together, the process's output isn't read until they have caught up: a slow client slows the
 //!   process down, and costs a bounded amount of memory. A client that has gone is dropped.
+//! - Clients that follow the log are told that it has grown, and never slow the process down.
 //! - Once the process has ended, what is left in its pipes is read whatever the clients do, the
 //!   status is recorded, everybody is told, and clients that still read get the rest.
 
@@ -10,34 +11,36 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use kleene_doors::frames::Frame;
+use kleene_doors::frames::{Frame, MAX_CHUNK, output_header};
 use kleene_doors::host::ExitStatus;
+use kleene_doors::log::Stream;
 use kleene_types::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
+use crate::cgroup::OutOfMemory;
 use crate::client::{Client, Role};
 use crate::dev::window_size;
 use crate::input::Input;
-use crate::log::{Log, Stream};
+use crate::log::Log;
 use crate::status::Status;
 use crate::sys::pidfd_send_signal;
 
-/// Bytes that may wait for an attached client while the process runs.
+/// Bytes that may wait for all attached clients together while the process runs.
 const BACKLOG: usize = 1 << 20;
-/// Bytes read at once.
-const CHUNK: usize = 32 << 10;
 /// The largest pipe that a process may make of ours, without privileges in the host
 /// (`/proc/sys/fs/pipe-max-size`), with some room: as much is read once the process has ended. A
 /// process left behind in the container may hold the pipe open, and write without end.
 const LEFT_OVER: usize = 2 << 20;
-/// How long a client may read nothing once the process has ended.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 10,
-    tv_nsec: 0,
-};
+/// Once the process has ended, a client must take [`PACE`] bytes, or the rest, in each of these
+/// spans.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More than a client takes that only pretends to read. Its socket holds several times as much, and
+/// frees it in pieces of about this size.
+const PACE: usize = 32 << 10;
 /// How long until a connection is taken that there were no descriptors or memory for.
 const SHORTAGE: Timespec = Timespec {
     tv_sec: 0,
@@ -56,6 +59,16 @@ pub(crate) struct Streams {
     pub stderr: Option<OwnedFd>,
 }
 
+/// Who the relay serves.
+pub(crate) struct Clients {
+    /// Where more of them come.
+    pub listener: UnixListener,
+    /// The daemon.
+    pub control: UnixStream,
+    /// The client that wants the streams from the first byte on.
+    pub attached: Option<UnixStream>,
+}
+
 /// Everything the loop works on.
 pub(crate) struct Relay {
     process: OwnedFd,
@@ -66,9 +79,12 @@ pub(crate) struct Relay {
     /// A connection couldn't be taken; it waits in the socket's queue.
     short: bool,
     log: Log,
+    /// The log has grown, which nobody has been told yet.
+    grown: bool,
     buffer: Box<[u8]>,
     /// For clients that come later.
     pid: u32,
+    out_of_memory: OutOfMemory,
 }
 
 struct Output {
@@ -87,13 +103,18 @@ enum Event {
 }
 
 impl Relay {
-    /// A relay for a process, with the daemon and perhaps a client.
+    /// A relay for a process.
     pub(crate) fn new(
         streams: Streams,
-        listener: UnixListener,
-        control: UnixStream,
-        attached: Option<UnixStream>,
+        clients: Clients,
+        log: Log,
+        out_of_memory: OutOfMemory,
     ) -> io::Result<Self> {
+        let Clients {
+            listener,
+            control,
+            attached,
+        } = clients;
         listener.set_nonblocking(true)?;
         let mut clients = vec![Client::new(control, Role::Watch)?];
         if let Some(attached) = attached {
@@ -116,9 +137,11 @@ impl Relay {
             listener,
             clients,
             short: false,
-            log: Log::new(),
-            buffer: vec![0; CHUNK].into(),
+            log,
+            grown: false,
+            buffer: vec![0; MAX_CHUNK].into(),
             pid: 0,
+            out_of_memory,
         })
     }
 
@@ -133,6 +156,7 @@ impl Relay {
                     self.read_output(index);
                 }
             }
+            self.tell_growth();
             let ended = events.iter().any(|event| matches!(event, Event::Ended));
             for event in events {
                 match event {
@@ -153,14 +177,14 @@ impl Relay {
         self.drain();
         status.exit = Some(exit.clone());
         let recorded = status.write(Path::new(""));
-        self.tell(exit);
+        self.tell(exit)?;
         recorded
     }
 
     /// Waits until something can be done.
     fn wait(&self) -> io::Result<Vec<Event>> {
-        let slow = |client: &Client| client.role == Role::Attach && client.waiting() > BACKLOG;
-        let paused = self.clients.iter().any(slow);
+        let attached = self.clients.iter().filter(|c| c.role == Role::Attach);
+        let paused = attached.map(Client::waiting).sum::<usize>() > BACKLOG;
         let full = self.input.as_ref().is_some_and(Input::is_full);
         let mut polled = vec![(PollFd::new(&self.process, PollFlags::IN), Event::Ended)];
         // In a shortage the connection stays in the queue, and polling would never wait.
@@ -208,41 +232,41 @@ impl Relay {
             .collect())
     }
 
-    /// Takes one piece of output. `false`: there is none now.
-    fn read_output(&mut self, index: usize) -> bool {
+    /// Takes one piece of output, and gives its size; 0: there is none now.
+    fn read_output(&mut self, index: usize) -> usize {
         let Some(output) = self.outputs.get_mut(index) else {
-            return false;
+            return 0;
         };
         let Some(from) = &output.from else {
-            return false;
+            return 0;
         };
         let count = match rustix::io::read(from, &mut *self.buffer) {
             Ok(count @ 1..) => count,
-            Err(Errno::AGAIN | Errno::INTR) => return false,
+            Err(Errno::AGAIN | Errno::INTR) => return 0,
             // A terminal says EIO when nobody holds its other side any more.
             Ok(0) | Err(_) => {
                 output.from = None;
-                return false;
+                return 0;
             }
         };
         let data = self.buffer.get(..count).unwrap_or_default();
         self.log.write(output.stream, data);
-        let attached = self
-            .clients
-            .iter_mut()
-            .filter(|client| client.role == Role::Attach);
-        let mut encoded = None;
-        for client in attached {
-            let bytes = encoded.get_or_insert_with(|| {
-                match output.stream {
-                    Stream::Stdout => Frame::Stdout(data.to_vec()),
-                    Stream::Stderr => Frame::Stderr(data.to_vec()),
-                }
-                .encode()
-            });
-            client.send(bytes);
+        self.grown = true;
+        let header = output_header(output.stream, count);
+        for client in &mut self.clients {
+            if client.role == Role::Attach {
+                client.send_parts(&header, data);
+            }
         }
-        true
+        count
+    }
+
+    /// Tells those that follow the log.
+    fn tell_growth(&mut self) {
+        if std::mem::take(&mut self.grown) {
+            let followers = self.clients.iter_mut().filter(|c| c.role == Role::Follow);
+            followers.for_each(Client::tell_growth);
+        }
     }
 
     /// Takes a connection. Whatever is in its way is no reason to end the process: a client that
@@ -287,6 +311,7 @@ impl Relay {
             Frame::Signal(signal) => drop(pidfd_send_signal(&self.process, signal)),
             Frame::Attach => self.set_role(index, Role::Attach),
             Frame::Watch => self.set_role(index, Role::Watch),
+            Frame::Follow => self.set_role(index, Role::Follow),
             // What only a monitor says.
             _ => {
                 if let Some(client) = self.clients.get_mut(index) {
@@ -300,7 +325,7 @@ impl Relay {
         let started = Frame::Started(self.pid).encode();
         if let Some(client) = self.clients.get_mut(index).filter(|c| c.role == Role::New) {
             client.role = role;
-            if role == Role::Watch {
+            if role != Role::Attach {
                 client.send(&started);
             }
         }
@@ -322,23 +347,26 @@ impl Relay {
         Ok(status.map(|status| ExitStatus {
             code: code(&status),
             finished: Timestamp::now(),
-            out_of_memory: false,
+            out_of_memory: self.out_of_memory.has_happened(),
         }))
     }
 
     /// Reads what the process has left behind.
     fn drain(&mut self) {
         for index in 0..self.outputs.len() {
-            for _ in 0..LEFT_OVER / CHUNK {
-                if !self.read_output(index) {
-                    break;
+            let mut left = LEFT_OVER;
+            while left > 0 {
+                match self.read_output(index) {
+                    0 => break,
+                    count => left = left.saturating_sub(count),
                 }
             }
         }
+        self.tell_growth();
     }
 
     /// Tells everybody, those included that have just come, how the process ended.
-    fn tell(&mut self, exit: ExitStatus) {
+    fn tell(&mut self, exit: ExitStatus) -> io::Result<()> {
         while self.clients.len() < CLIENTS
             && let Ok((stream, _)) = self.listener.accept()
         {
@@ -347,22 +375,30 @@ impl Relay {
         let exited = Frame::Exited(exit).encode();
         for client in &mut self.clients {
             client.send(&exited);
+            client.take_progress();
         }
+        let mut deadline = Instant::now() + PATIENCE;
         loop {
-            self.clients
-                .retain(|client| !client.is_gone() && client.waiting() > 0);
+            let waits = |client: &Client| !client.is_gone() && client.waiting() > 0;
+            self.clients.retain(waits);
             if self.clients.is_empty() {
-                return;
+                return Ok(());
             }
-            let mut fds: Vec<PollFd<'_>> = self
-                .clients
-                .iter()
-                .map(|c| PollFd::new(c, PollFlags::OUT))
-                .collect();
-            match poll(&mut fds, Some(&PATIENCE)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // Some room there may be, just not enough to be told of it.
+                self.clients.iter_mut().for_each(Client::flush);
+                self.clients.retain_mut(|c| c.take_progress() >= PACE);
+                deadline = Instant::now() + PATIENCE;
+                continue;
+            }
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            let ready = |client| PollFd::new(client, PollFlags::OUT);
+            let mut fds: Vec<PollFd<'_>> = self.clients.iter().map(ready).collect();
+            match poll(&mut fds, Some(&left)) {
+                Ok(_) => self.clients.iter_mut().for_each(Client::flush),
                 Err(Errno::INTR) => {}
-                Ok(1..) => self.clients.iter_mut().for_each(Client::flush),
-                Ok(0) | Err(_) => return,
+                Err(errno) => return Err(errno.into()),
             }
         }
     }

@@ -16,10 +16,7 @@ pub const SOCKET: &str = "attach.sock";
 pub const STATUS: &str = "status.json";
 /// What went wrong in the monitor itself: empty, as a rule.
 pub const MONITOR_LOG: &str = "monitor.log";
-/// The process's output; see [`OUTPUT_LOG_OLD`].
-///
-/// One record a piece: eight bytes of microseconds since 1970, one byte of stream (1 standard
-/// output or terminal, 2 standard error), four bytes of length, all little-endian, and the data.
+/// The process's output, in the format of [`kleene_doors::log`]; there when there has been any.
 pub const OUTPUT_LOG: &str = "output.log";
 /// The part of the output that is older than [`OUTPUT_LOG`].
 pub const OUTPUT_LOG_OLD: &str = "output.log.1";

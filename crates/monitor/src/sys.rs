@@ -1,9 +1,12 @@
 //! The system calls that no crate wraps, each with its safe form.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use libc::{c_int, c_long, c_uint, c_ulong};
+use rustix::process::Pid;
 
 /// `linux/sched.h`; libc's constant is too narrow.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
@@ -217,6 +220,124 @@ pub(crate) fn reset_signals() -> io::Result<()> {
     };
     check(c_long::from(result))?;
     Ok(())
+}
+
+/// Blocks every signal, so that they can be waited for: those, too, that libc keeps to itself. Gives
+/// none of them up that arrives meanwhile.
+///
+/// # Errors
+/// Those of `sigprocmask(2)`.
+pub(crate) fn block_signals() -> io::Result<()> {
+    set_blocked(u64::MAX)
+}
+
+/// Blocks no signal any more.
+///
+/// # Errors
+/// Those of `sigprocmask(2)`.
+pub(crate) fn unblock_signals() -> io::Result<()> {
+    set_blocked(0)
+}
+
+fn set_blocked(mask: u64) -> io::Result<()> {
+    let old = std::ptr::null_mut::<u64>();
+    // SAFETY: the mask is as large as is said, and only read; the old one isn't asked for.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            old,
+            size_of::<u64>(),
+        )
+    })?;
+    Ok(())
+}
+
+/// Takes the next of the signals, all of which are blocked: at once, or when one comes. `None` after
+/// `limit`, if one is given, or when the process was stopped in between.
+pub(crate) fn wait_for_signal(limit: Option<Duration>) -> Option<c_int> {
+    // SAFETY: a set is a plain array of bits, and all of them may be set.
+    let all = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        (&raw mut all).write_bytes(0xff, 1);
+        all
+    };
+    let limit = limit.map(|limit| {
+        // SAFETY: all-zero is a time.
+        let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+        time.tv_sec = limit.as_secs().try_into().unwrap_or(1);
+        time.tv_nsec = limit.subsec_nanos().into();
+        time
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: set and time outlive the call, and nothing but its number is asked of the signal. No
+    // time is as long as it takes: see sigwaitinfo(2), which is the same system call.
+    let signal = unsafe { libc::sigtimedwait(&raw const all, std::ptr::null_mut(), limit) };
+    (signal > 0).then_some(signal)
+}
+
+/// `fork(2)`: `None` in the new process, the new one's id in the old.
+///
+/// # Errors
+/// Those of the system call.
+///
+/// # Safety
+/// The calling process must have one thread only: the child may then use everything it inherits.
+pub(crate) unsafe fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: the caller vouches for the single thread.
+    let pid = check(c_long::from(unsafe { libc::fork() }))?;
+    Ok(c_int::try_from(pid).ok().and_then(Pid::from_raw))
+}
+
+/// Ends the process at once: nothing that was set up in a parent runs its end here.
+pub(crate) fn exit(code: c_int) -> ! {
+    // SAFETY: it doesn't return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Sends a signal by its number to a process of this namespace.
+///
+/// # Errors
+/// Those of `kill(2)`.
+pub(crate) fn kill(process: Pid, signal: c_int) -> io::Result<()> {
+    // SAFETY: only integers are passed.
+    check(c_long::from(unsafe {
+        libc::kill(process.as_raw_nonzero().get(), signal)
+    }))?;
+    Ok(())
+}
+
+/// Sends a signal (0: none) to all other processes of this namespace that may be signalled.
+///
+/// # Errors
+/// `ESRCH` when there are no others, and `EPERM` when none of them may be signalled.
+pub(crate) fn kill_others(signal: c_int) -> io::Result<()> {
+    // SAFETY: only integers are passed. Process 1 of a namespace spares itself and whoever is
+    // outside, see kill(2) and pid_namespaces(7).
+    check(c_long::from(unsafe { libc::kill(-1, signal) }))?;
+    Ok(())
+}
+
+/// Writes another text over the arguments that this process was executed with, where `ps` finds it.
+/// A text that doesn't fit is cut.
+///
+/// # Safety
+/// `range` must be where the arguments lie, from the first byte of the first to the NUL of the last
+/// (`arg_start` and `arg_end` in `proc_pid_stat(5)`), and nobody may look at them at the same time.
+pub(crate) unsafe fn rename(range: Range<usize>, text: &[u8]) {
+    let start = std::ptr::with_exposed_provenance_mut::<u8>(range.start);
+    let size = range.end.saturating_sub(range.start);
+    let length = text.len().min(size.saturating_sub(2));
+    if size > length + 1 {
+        // SAFETY: the range is the process's own writable memory. All of it is filled; where its
+        // last byte isn't NUL, the kernel shows what comes before the first NUL.
+        unsafe {
+            start.write_bytes(0, size);
+            start.copy_from_nonoverlapping(text.as_ptr(), length);
+            start.add(size - 1).write(b'.');
+        }
+    }
 }
 
 /// Gives the process a session keyring of its own: containers don't share keys with the host. A

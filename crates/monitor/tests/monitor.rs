@@ -16,34 +16,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, World, process};
+use common::{PATIENCE, World, await_end, monitor_of, process};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{Host, HostError, Probe, Process, Stdin};
-use kleene_monitor::status::start_time;
 use kleene_types::ExecId;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-
-/// The monitor of a process: its parent.
-fn monitor_of(pid: u32) -> u32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit_once(") ")
-        .unwrap()
-        .1
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
-/// Waits until a process has ended, reaped or not.
-fn await_end(pid: u32) {
-    let deadline = Instant::now() + PATIENCE;
-    while start_time(pid).unwrap().is_some() {
-        assert!(Instant::now() < deadline, "process {pid} stays");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 /// Clock ticks of processor time that a process has used.
 fn ticks(pid: u32) -> u64 {
@@ -293,52 +270,6 @@ fn background_processes_of_a_joined_one_do_not_hold_its_end() {
     // It goes on in the container.
     assert!(init.exec("ps").ok().contains("sleep 1000"));
     init.kill();
-}
-
-#[test]
-fn output_is_logged_within_bounds() {
-    let world = World::new();
-    let container = world.container();
-    let mut running = container
-        .start(process(&[
-            "sh",
-            "-c",
-            "echo first; dd if=/dev/zero bs=1M count=40 2>/dev/null; echo e >&2",
-        ]))
-        .unwrap();
-    while running.receive() {}
-    let directory = world.tmp.path().join("run").join(running.exec.as_str());
-    let (old, new) = (
-        read_log(&directory.join("output.log.1")),
-        read_log(&directory.join("output.log")),
-    );
-    assert!(
-        old.iter()
-            .all(|(stream, data)| *stream == 1 && data.iter().all(|b| *b == 0))
-    );
-    assert!(
-        new.contains(&(2, b"e\n".to_vec())),
-        "standard error is missing"
-    );
-    let size = |log: &[(u8, Vec<u8>)]| log.iter().map(|(_, data)| data.len()).sum::<usize>();
-    assert!(size(&old) > 15 << 20 && size(&old) <= 16 << 20);
-    assert!(size(&new) <= 16 << 20);
-    world.host.clean(&container.id).unwrap();
-}
-
-/// Stream and data of each record.
-fn read_log(path: &Path) -> Vec<(u8, Vec<u8>)> {
-    let bytes = fs::read(path).unwrap();
-    let mut rest = bytes.as_slice();
-    let mut records = Vec::new();
-    while let Some((head, tail)) = rest.split_at_checked(13) {
-        let length = u32::from_le_bytes(head[9..].try_into().unwrap()) as usize;
-        let (data, tail) = tail.split_at(length);
-        records.push((head[8], data.to_vec()));
-        rest = tail;
-    }
-    assert!(rest.is_empty());
-    records
 }
 
 #[test]

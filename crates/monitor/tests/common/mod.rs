@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{
@@ -15,17 +15,20 @@ use kleene_doors::host::{
 };
 use kleene_doors::storage::Root;
 use kleene_host::linux::{LinuxHost, LinuxHostConfig};
-use kleene_monitor::status::Status;
+use kleene_monitor::status::{Status, start_time};
 use kleene_types::{ContainerId, ExecId};
 use tempfile::TempDir;
+
+pub mod direct;
 
 /// No answer takes that long on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const APPLETS: [&str; 34] = [
+const APPLETS: [&str; 36] = [
     "sh", "cat", "chmod", "chown", "dd", "df", "echo", "env", "false", "find", "grep", "head",
     "hostname", "id", "ip", "kill", "ls", "mkdir", "mknod", "mount", "ping", "printf", "ps",
-    "readlink", "rm", "seq", "sleep", "stat", "stty", "touch", "true", "tty", "umount", "wc",
+    "readlink", "rm", "seq", "setsid", "sleep", "stat", "stty", "touch", "true", "tty", "umount",
+    "vi", "wc",
 ];
 
 /// A host and everything that containers on it are made of.
@@ -418,6 +421,27 @@ pub fn mounted_beneath(path: &Path) -> Vec<String> {
 
 pub fn words(text: &str) -> BTreeSet<String> {
     text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The monitor of a process: its parent.
+pub fn monitor_of(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit_once(") ").unwrap().1;
+    fields.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Waits until a process has ended, reaped or not.
+pub fn await_end(pid: u32) {
+    await_that("the process stays", || start_time(pid).unwrap().is_none());
+}
+
+/// Waits for what nothing announces.
+pub fn await_that(complaint: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{complaint}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Mounts whose destinations meet through a link in the image.
