@@ -1,12 +1,20 @@
 //! Copies a tree into an open directory.
+//!
+//! One thread goes through the tree, makes directories, links and nodes, and copies files that have
+//! several names. The contents of other files are most of the work: once there are many of them,
+//! further threads (see `crew.rs`) copy those.
+
+mod crew;
+mod file;
 
 use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::thread;
 use std::vec;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
 use crate::attributes::{self, Node, Xattrs};
@@ -17,10 +25,18 @@ use crate::meta::{Id, Meta};
 use crate::place::Place;
 use crate::populate::is_staging_name;
 use crate::sys::{self, Entry};
+use crew::{Closing, Crew, Folder, Job};
+use file::{Settings, Source};
 
 /// Directories of the walk that stay open on each side. Those further up are closed, and opened
 /// again through `..` when the walk comes back.
 const OPEN_LEVELS: usize = 64;
+
+/// Files that are copied before others are asked to help: starting threads for fewer isn't worth it.
+const ALONE: u64 = 256;
+
+/// Files that are handed over at once.
+const BATCH: usize = 8;
 
 /// How often an entry that changes its type under the walk is tried again.
 const TRIES: usize = 4;
@@ -47,6 +63,14 @@ pub enum Existing {
     Merge,
 }
 
+impl Copied {
+    fn add(&mut self, more: Self) {
+        self.entries += more.entries;
+        self.bytes += more.bytes;
+        self.skipped_xattrs += more.skipped_xattrs;
+    }
+}
+
 /// Is told how far a copy has come, and says whether to go on.
 pub type Progress<'a> = &'a dyn Fn(&Copied) -> ControlFlow<()>;
 
@@ -59,8 +83,8 @@ pub struct CopyOptions<'a> {
     pub owner: Option<(u32, u32)>,
     /// Whether the target directory itself gets the attributes of the source directory.
     pub own_attributes: bool,
-    /// Called after each entry with the sum so far; `Break` ends the copy with
-    /// [`TreeError::Cancelled`] and leaves what was copied.
+    /// Called again and again with the sum so far, after each entry as long as one thread copies;
+    /// `Break` ends the copy with [`TreeError::Cancelled`] and leaves what was copied.
     pub progress: Option<Progress<'a>>,
 }
 
@@ -85,6 +109,9 @@ impl Default for CopyOptions<'_> {
 /// The source may change meanwhile: entries that vanish are left out. Staging directories of an
 /// unfinished [`populate`](crate::populate()) in the source's root aren't copied.
 ///
+/// Of a large tree several files are copied at the same time, by as many threads as there are
+/// processors, and at most four.
+///
 /// # Errors
 /// Names the first entry that failed; what was copied before stays.
 pub fn copy_tree(
@@ -98,17 +125,30 @@ pub fn copy_tree(
     let links_root = sys::reopen(target.as_fd())
         .step(Step::Opening)
         .map_err(at_root)?;
-    let mut copier = Copier {
-        options,
-        copied: Copied::default(),
-        data: DataCopier::new(),
-        links: HardLinks::new(links_root),
-        target_id: Meta::of(&target).step(Step::Reading).map_err(at_root)?.id,
+    let settings = Settings {
+        existing: options.existing,
+        owner: options.owner,
     };
-    attributes::clear_default_acl(target.as_fd()).map_err(at_root)?;
-    let root = Frame::open(source, target, Place::root(), true).map_err(at_root)?;
-    copier.walk(root)?;
-    Ok(copier.copied)
+    let crew = Crew::new(settings);
+    thread::scope(|scope| {
+        let _ends = crew.ends();
+        let mut copier = Copier {
+            options,
+            settings,
+            copied: Copied::default(),
+            data: DataCopier::new(),
+            links: HardLinks::new(links_root),
+            target_id: Meta::of(&target).step(Step::Reading).map_err(at_root)?.id,
+            crew: &crew,
+            hire: &|| crew.hire(scope),
+            hired: false,
+            files: 0,
+        };
+        attributes::clear_default_acl(target.as_fd()).map_err(at_root)?;
+        let root = Frame::open(source, target, Place::root(), options.own_attributes);
+        copier.walk(root.map_err(at_root)?)?;
+        copier.finish()
+    })
 }
 
 /// A directory that is being copied.
@@ -116,24 +156,29 @@ struct Frame {
     source: Side,
     target: Side,
     entries: vec::IntoIter<Entry>,
-    place: Arc<Place>,
+    /// Files that are to be handed over.
+    batch: Vec<Entry>,
+    folder: Arc<Folder>,
     /// The source directory's attributes, read before its entries changed its access time.
     meta: Meta,
+    /// The target directory gets them in the end.
+    own_attributes: bool,
 }
 
 /// An open directory, or one that can be found again through its children.
 struct Side {
-    fd: Option<OwnedFd>,
+    fd: Option<Arc<OwnedFd>>,
     id: Id,
 }
 
 impl Side {
     fn get(&self) -> Result<BorrowedFd<'_>, Fault> {
-        let closed = Fault {
-            step: Step::Opening,
-            errno: Errno::BADF,
-        };
-        self.fd.as_ref().map(AsFd::as_fd).ok_or(closed)
+        Ok(self.share()?.as_fd())
+    }
+
+    fn share(&self) -> Result<&Arc<OwnedFd>, Fault> {
+        let closed = Fault::new(Step::Opening, Errno::BADF);
+        self.fd.as_ref().ok_or(closed)
     }
 }
 
@@ -142,28 +187,61 @@ impl Frame {
         source: OwnedFd,
         target: OwnedFd,
         place: Arc<Place>,
-        is_root: bool,
+        own_attributes: bool,
     ) -> Result<Self, Fault> {
         let meta = Meta::of(&source).step(Step::Reading)?;
         let target_id = Meta::of(&target).step(Step::Reading)?.id;
         let mut entries = sys::entries(source.as_fd()).step(Step::Reading)?;
-        if is_root {
+        if place.is_root() {
             entries.retain(|entry| !is_staging_name(&entry.name));
         }
         Ok(Self {
             source: Side {
-                fd: Some(source),
+                fd: Some(Arc::new(source)),
                 id: meta.id,
             },
             target: Side {
-                fd: Some(target),
+                fd: Some(Arc::new(target)),
                 id: target_id,
             },
             entries: entries.into_iter(),
-            place,
+            batch: Vec::new(),
+            folder: Arc::new(Folder::new(place)),
             meta,
+            own_attributes,
         })
     }
+
+    fn place(&self) -> &Arc<Place> {
+        &self.folder.place
+    }
+
+    fn here(&self) -> Result<Here<'_>, Fault> {
+        Ok(Here {
+            source: self.source.get()?,
+            target: self.target.get()?,
+            place: self.place(),
+        })
+    }
+
+    /// The files that are to be handed over, if there are any.
+    fn take_batch(&mut self) -> Result<Option<Job>, Fault> {
+        if self.batch.is_empty() {
+            return Ok(None);
+        }
+        let entries = std::mem::take(&mut self.batch);
+        let (source, target) = (self.source.share()?, self.target.share()?);
+        let (source, target) = (Arc::clone(source), Arc::clone(target));
+        Ok(Some(Job::new(&self.folder, source, target, entries)))
+    }
+}
+
+/// A directory on both sides, and where it is.
+#[derive(Clone, Copy)]
+struct Here<'d> {
+    source: BorrowedFd<'d>,
+    target: BorrowedFd<'d>,
+    place: &'d Arc<Place>,
 }
 
 /// What became of one entry.
@@ -177,10 +255,17 @@ enum Outcome {
 
 struct Copier<'o> {
     options: &'o CopyOptions<'o>,
+    settings: Settings,
     copied: Copied,
     data: DataCopier,
     links: HardLinks,
     target_id: Id,
+    crew: &'o Crew,
+    /// Starts the threads that help, and tells whether there are any.
+    hire: &'o dyn Fn() -> bool,
+    hired: bool,
+    /// Files that were met.
+    files: u64,
 }
 
 impl Copier<'_> {
@@ -192,21 +277,102 @@ impl Copier<'_> {
                 self.leave(&mut stack)?;
                 continue;
             };
-            let outcome = self.entry(frame, &entry)?;
+            if entry.kind == FileType::RegularFile && self.others_help() {
+                frame.batch.push(entry);
+                if frame.batch.len() >= BATCH {
+                    self.hand_over(frame)?;
+                }
+                continue;
+            }
+            let failed = |fault: Fault| fault.at(frame.place().path());
+            let outcome = self.entry(frame.here().map_err(failed)?, &entry)?;
             if matches!(outcome, Outcome::Vanished) {
                 continue;
             }
             self.copied.entries += 1;
             self.report()?;
             if let Outcome::Entered(source, target) = outcome {
-                let place = frame.place.child(&entry.name);
-                let next = Frame::open(source, target, Arc::clone(&place), false)
-                    .map_err(|fault| fault.at(place.path()))?;
+                let next = Self::enter(source, target, frame.place(), &entry)?;
                 stack.push(next);
                 close_far_up(&mut stack);
             }
         }
         Ok(())
+    }
+
+    fn enter(
+        source: OwnedFd,
+        target: OwnedFd,
+        parent: &Arc<Place>,
+        entry: &Entry,
+    ) -> Result<Frame, TreeError> {
+        let place = parent.child(&entry.name);
+        let path = Arc::clone(&place);
+        Frame::open(source, target, place, true).map_err(|fault| fault.at(path.path()))
+    }
+
+    /// Whether the next file is for the crew, which is hired when there are many files.
+    fn others_help(&mut self) -> bool {
+        self.files += 1;
+        if self.files == ALONE {
+            self.hired = (self.hire)();
+        }
+        self.hired
+    }
+
+    /// Gives a frame's files to the crew, and does what the crew gives back.
+    fn hand_over(&mut self, frame: &mut Frame) -> Result<(), TreeError> {
+        if !self.hired {
+            return Ok(());
+        }
+        let job = frame
+            .take_batch()
+            .map_err(|fault| fault.at(frame.place().path()))?;
+        if let Some(job) = job {
+            self.crew.submit(job, &mut self.data);
+        }
+        self.settle()
+    }
+
+    /// Does what the crew leaves to this thread, and takes its results.
+    fn settle(&mut self) -> Result<(), TreeError> {
+        while let Some(job) = self.crew.handed_back() {
+            self.handed_back(job)?;
+        }
+        self.copied.add(self.crew.take_done()?);
+        self.report()
+    }
+
+    fn handed_back(&mut self, job: Job) -> Result<(), TreeError> {
+        for entry in &job.entries {
+            let here = Here {
+                source: job.source.as_fd(),
+                target: job.target.as_fd(),
+                place: &job.folder.place,
+            };
+            match self.entry(here, entry)? {
+                Outcome::Vanished => {}
+                Outcome::Done => self.copied.entries += 1,
+                Outcome::Entered(source, target) => {
+                    self.copied.entries += 1;
+                    let frame = Self::enter(source, target, &job.folder.place, entry)?;
+                    self.walk(frame)?;
+                }
+            }
+        }
+        self.copied.skipped_xattrs += job.finish(self.settings)?;
+        Ok(())
+    }
+
+    /// Waits until everything is copied, and helps with it.
+    fn finish(mut self) -> Result<Copied, TreeError> {
+        loop {
+            self.settle()?;
+            if !self.crew.help(&mut self.data) {
+                self.settle()?;
+                return Ok(self.copied);
+            }
+        }
     }
 
     fn report(&self) -> Result<(), TreeError> {
@@ -219,40 +385,39 @@ impl Copier<'_> {
     /// Finishes the innermost directory: its own attributes come after its entries, which would
     /// change its times.
     fn leave(&mut self, stack: &mut Vec<Frame>) -> Result<(), TreeError> {
-        let Some(frame) = stack.pop() else {
+        let Some(mut frame) = stack.pop() else {
             return Ok(());
         };
+        self.hand_over(&mut frame)?;
         if let Some(parent) = stack.last_mut() {
-            reopen_side(&mut parent.source, &frame.source, &parent.place)?;
-            reopen_side(&mut parent.target, &frame.target, &parent.place)?;
-        } else if !self.options.own_attributes {
+            let folder = Arc::clone(&parent.folder);
+            reopen_side(&mut parent.source, &frame.source, &folder.place)?;
+            reopen_side(&mut parent.target, &frame.target, &folder.place)?;
+        }
+        if !frame.own_attributes {
             return Ok(());
         }
-        self.own_attributes(&frame)
-            .map_err(|fault| fault.at(frame.place.path()))
-    }
-
-    fn own_attributes(&mut self, frame: &Frame) -> Result<(), Fault> {
-        let source = Xattrs::Of(Node::Open(frame.source.get()?));
-        let meta = self.owned(frame.meta);
-        self.copied.skipped_xattrs += attributes::apply_open(source, frame.target.get()?, &meta)?;
+        let closing = |frame: &Frame| {
+            Ok(Closing {
+                source: Arc::clone(frame.source.share()?),
+                target: Arc::clone(frame.target.share()?),
+                meta: frame.meta,
+            })
+        };
+        let skipped = closing(&frame)
+            .and_then(|closing| frame.folder.close(closing, self.settings))
+            .map_err(|fault| fault.at(frame.place().path()))?;
+        self.copied.skipped_xattrs += skipped;
         Ok(())
     }
 
-    fn owned(&self, mut meta: Meta) -> Meta {
-        if let Some((uid, gid)) = self.options.owner {
-            (meta.uid, meta.gid) = (uid, gid);
-        }
-        meta
-    }
-
     /// Copies one entry. One that turns out to be of another type than it was is looked at again.
-    fn entry(&mut self, frame: &Frame, entry: &Entry) -> Result<Outcome, TreeError> {
-        let failed = |fault: Fault| fault.at(frame.place.join(&entry.name));
+    fn entry(&mut self, here: Here<'_>, entry: &Entry) -> Result<Outcome, TreeError> {
+        let failed = |fault: Fault| fault.at(here.place.join(&entry.name));
         let mut kind = entry.kind;
         for _ in 0..TRIES {
             if kind == FileType::Unknown {
-                match Meta::at(frame.source.get().map_err(failed)?, &entry.name) {
+                match Meta::at(here.source, &entry.name) {
                     Ok(meta) => kind = meta.kind,
                     Err(Errno::NOENT) => return Ok(Outcome::Vanished),
                     Err(errno) => {
@@ -263,7 +428,7 @@ impl Copier<'_> {
                     }
                 }
             }
-            match self.of_kind(frame, &entry.name, kind) {
+            match self.of_kind(here, &entry.name, kind) {
                 Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) => kind = FileType::Unknown,
                 Err(fault) => return Err(failed(fault)),
@@ -271,26 +436,26 @@ impl Copier<'_> {
         }
         Err(TreeError::Changed {
             step: Step::Reading,
-            path: frame.place.join(&entry.name),
+            path: here.place.join(&entry.name),
         })
     }
 
     /// `Ok(None)` when the entry isn't of this type any more.
     fn of_kind(
         &mut self,
-        frame: &Frame,
+        here: Here<'_>,
         name: &CStr,
         kind: FileType,
     ) -> Result<Option<Outcome>, Fault> {
         match kind {
-            FileType::Directory => self.directory(frame, name),
-            FileType::RegularFile => self.regular(frame, name),
-            _ => self.node(frame, name, kind),
+            FileType::Directory => self.directory(here, name),
+            FileType::RegularFile => self.regular(here, name),
+            _ => self.node(here, name, kind),
         }
     }
 
-    fn directory(&mut self, frame: &Frame, name: &CStr) -> Result<Option<Outcome>, Fault> {
-        let source = match sys::open_dir(frame.source.get()?, name) {
+    fn directory(&mut self, here: Here<'_>, name: &CStr) -> Result<Option<Outcome>, Fault> {
+        let source = match sys::open_dir(here.source, name) {
             Ok(source) => source,
             Err(errno) => return changed_or_gone(errno),
         };
@@ -301,8 +466,8 @@ impl Copier<'_> {
                 errno: Errno::INVAL,
             });
         }
-        let target = frame.target.get()?;
-        let made = self.create_unless_directory(target, name, || {
+        let target = here.target;
+        let made = self.settings.create_unless_directory(target, name, || {
             rustix::fs::mkdirat(target, name, Mode::RWXU)
         })?;
         let target = sys::open_dir(target, name).step(Step::Creating)?;
@@ -312,84 +477,74 @@ impl Copier<'_> {
         Ok(Some(Outcome::Entered(source, target)))
     }
 
-    fn regular(&mut self, frame: &Frame, name: &CStr) -> Result<Option<Outcome>, Fault> {
-        // NONBLOCK: a FIFO that has taken the file's place mustn't hold us up.
-        let flags =
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let source = match rustix::fs::openat(frame.source.get()?, name, flags, Mode::empty()) {
-            Ok(source) => source,
-            Err(errno) => return changed_or_gone(errno),
+    fn regular(&mut self, here: Here<'_>, name: &CStr) -> Result<Option<Outcome>, Fault> {
+        let (source, meta) = match file::open(here.source, name)? {
+            Source::File(source, meta) => (source, meta),
+            Source::Vanished => return Ok(Some(Outcome::Vanished)),
+            Source::Changed => return Ok(None),
         };
-        let meta = Meta::of(&source).step(Step::Reading)?;
-        if meta.kind != FileType::RegularFile {
-            return Ok(None);
-        }
-        if self.linked(frame, name, &meta)? {
+        if self.linked(here, name, &meta)? {
             return Ok(Some(Outcome::Done));
         }
-        let into = frame.target.get()?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let target = self.create(into, name, || {
-            rustix::fs::openat(into, name, flags, Mode::RUSR | Mode::WUSR)
-        })?;
-        self.data.copy(source.as_fd(), target.as_fd(), &meta)?;
-        let from = Xattrs::Of(Node::Open(source.as_fd()));
-        self.copied.skipped_xattrs += attributes::apply_open(from, &target, &self.owned(meta))?;
+        self.copied.skipped_xattrs +=
+            self.settings
+                .copy(&mut self.data, &source, &meta, here.target, name)?;
         self.copied.bytes += meta.size;
-        self.links.remember(&meta, &frame.place, name);
+        self.links.remember(&meta, here.place, name);
         Ok(Some(Outcome::Done))
     }
 
     /// Copies a symbolic link, device node, FIFO or socket.
     fn node(
         &mut self,
-        frame: &Frame,
+        here: Here<'_>,
         name: &CStr,
         kind: FileType,
     ) -> Result<Option<Outcome>, Fault> {
-        let source = frame.source.get()?;
+        let source = here.source;
         let meta = match Meta::at(source, name) {
             Ok(meta) if meta.kind == kind => meta,
             Ok(_) => return Ok(None),
             Err(errno) => return changed_or_gone(errno),
         };
-        if self.linked(frame, name, &meta)? {
+        if self.linked(here, name, &meta)? {
             return Ok(Some(Outcome::Done));
         }
-        let target = frame.target.get()?;
+        let target = here.target;
         if kind == FileType::Symlink {
             let text = match rustix::fs::readlinkat(source, name, Vec::new()) {
                 Ok(text) => text,
                 Err(Errno::INVAL) => return Ok(None),
                 Err(errno) => return changed_or_gone(errno),
             };
-            self.create(target, name, || rustix::fs::symlinkat(&text, target, name))?;
+            self.settings
+                .create(target, name, || rustix::fs::symlinkat(&text, target, name))?;
         } else {
             let mode = Mode::RUSR | Mode::WUSR;
             let device = if is_device(kind) { meta.device } else { 0 };
-            self.create(target, name, || {
+            self.settings.create(target, name, || {
                 rustix::fs::mknodat(target, name, kind, mode, device as _)
             })?;
         }
         let from = Xattrs::Of(Node::Entry(source, name));
         self.copied.skipped_xattrs +=
-            attributes::apply_entry(from, target, name, &self.owned(meta))?;
-        self.links.remember(&meta, &frame.place, name);
+            attributes::apply_entry(from, target, name, &self.settings.owned(meta))?;
+        self.links.remember(&meta, here.place, name);
         Ok(Some(Outcome::Done))
     }
 
     /// Makes a hard link to an earlier copy of the same inode, if there was one.
-    fn linked(&mut self, frame: &Frame, name: &CStr, meta: &Meta) -> Result<bool, Fault> {
+    fn linked(&mut self, here: Here<'_>, name: &CStr, meta: &Meta) -> Result<bool, Fault> {
         if meta.links < 2 {
             return Ok(false);
         }
-        let target = frame.target.get()?;
-        let Some(site) = self.links.find(meta.id, &frame.place)? else {
+        let target = here.target;
+        let Some(site) = self.links.find(meta.id, here.place)? else {
             return Ok(false);
         };
         let from = site.dir.as_ref().map_or(target, AsFd::as_fd);
         let link = || rustix::fs::linkat(from, &site.name, target, name, AtFlags::empty());
-        match self.create(target, name, link) {
+        match self.settings.create(target, name, link) {
             Ok(()) => {
                 self.links.used(meta.id);
                 Ok(true)
@@ -405,39 +560,6 @@ impl Copier<'_> {
             }),
         }
     }
-
-    /// Creates an entry that isn't a directory, in place of one that may be replaced.
-    fn create<T>(
-        &self,
-        target: BorrowedFd<'_>,
-        name: &CStr,
-        make: impl FnMut() -> rustix::io::Result<T>,
-    ) -> Result<T, Fault> {
-        let in_the_way = Fault {
-            step: Step::Creating,
-            errno: Errno::EXIST,
-        };
-        self.create_unless_directory(target, name, make)?
-            .ok_or(in_the_way)
-    }
-
-    /// Creates an entry; `None` when a directory is there that stays.
-    fn create_unless_directory<T>(
-        &self,
-        target: BorrowedFd<'_>,
-        name: &CStr,
-        mut make: impl FnMut() -> rustix::io::Result<T>,
-    ) -> Result<Option<T>, Fault> {
-        match make() {
-            Err(Errno::EXIST) if self.options.existing == Existing::Merge => {}
-            made => return made.map(Some).step(Step::Creating),
-        }
-        if Meta::at(target, name).step(Step::Reading)?.is_dir() {
-            return Ok(None);
-        }
-        rustix::fs::unlinkat(target, name, AtFlags::empty()).step(Step::Removing)?;
-        make().map(Some).step(Step::Creating)
-    }
 }
 
 fn is_device(kind: FileType) -> bool {
@@ -448,11 +570,8 @@ fn is_device(kind: FileType) -> bool {
 fn changed_or_gone(errno: Errno) -> Result<Option<Outcome>, Fault> {
     match errno {
         Errno::NOENT => Ok(Some(Outcome::Vanished)),
-        Errno::LOOP | Errno::NOTDIR | Errno::NXIO | Errno::NODEV | Errno::MLINK => Ok(None),
-        errno => Err(Fault {
-            step: Step::Opening,
-            errno,
-        }),
+        errno if file::is_another_type(errno) => Ok(None),
+        errno => Err(Fault::new(Step::Opening, errno)),
     }
 }
 
@@ -477,7 +596,7 @@ fn reopen_side(side: &mut Side, child: &Side, place: &Place) -> Result<(), TreeE
         .and_then(|child| sys::reopen_parent(child, side.id).step(Step::Opening))
         .map_err(|fault| fault.at(place.path()))?;
     match parent {
-        Some(parent) => side.fd = Some(parent),
+        Some(parent) => side.fd = Some(Arc::new(parent)),
         None => {
             return Err(TreeError::Changed {
                 step: Step::Reading,

@@ -1,4 +1,4 @@
-//! Directory trees by file descriptor: copy, populate, unpack, compare, measure and remove them.
+//! Directory trees by file descriptor: copy, populate, pack, unpack, compare, measure and remove them.
 //!
 //! The daemon works as root on trees whose content strangers control: images, volumes and the
 //! roots of containers. Nothing in here follows a symbolic link on the host's behalf. Every step
@@ -31,9 +31,9 @@ mod usage;
 pub use changes::{Comparison, Difference, Stacking, changes};
 pub use copy::{Copied, CopyOptions, Existing, Progress, copy_tree};
 pub use error::{Step, TreeError};
-pub use pack::{Packed, pack_tar};
+pub use pack::{Packed, is_kernels, pack_tar};
 pub use populate::{PopulateOutcome, populate, recover_populate};
 pub use remove::{remove_contents, remove_tree, remove_tree_at};
 pub use resolve::{Open, create_dirs_in_root, create_file_in_root, open_in_root};
-pub use unpack::{UnpackOptions, Unpacked, unpack_tar};
+pub use unpack::{Rename, UnpackOptions, Unpacked, unpack_tar};
 pub use usage::{Usage, usage};
