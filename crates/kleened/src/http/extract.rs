@@ -128,6 +128,11 @@ impl Params {
         Ok(values)
     }
 
+    /// Names and values in their order; the caller refuses those that it doesn't know.
+    pub fn pairs(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// The text of the only parameter.
     ///
     /// # Errors
@@ -205,11 +210,13 @@ pub fn parse_flag(name: &str, text: &str) -> Result<bool, ApiError> {
     }
 }
 
-fn missing(name: &str) -> ApiError {
+/// The error about a parameter that must be given.
+pub fn missing(name: &str) -> ApiError {
     ApiError::bad_request(format!("the query parameter '{name}' is missing"))
 }
 
-fn unknown_parameter(name: &str, known: &[&str]) -> ApiError {
+/// The error about a parameter that isn't one of those that are known.
+pub fn unknown_parameter(name: &str, known: &[&str]) -> ApiError {
     let hint = match did_you_mean(name, known) {
         Some(near) => format!(": did you mean '{near}'?"),
         None if known.is_empty() => ": there are none here".to_owned(),

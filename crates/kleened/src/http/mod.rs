@@ -8,12 +8,16 @@ pub mod error;
 pub mod extract;
 pub mod openapi;
 
+mod archive;
 mod containers;
+mod events;
 mod exec;
 mod images;
 mod life;
+mod logs;
 mod networks;
 mod system;
+mod time;
 mod usage;
 mod volumes;
 mod ws;
@@ -48,6 +52,11 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("POST", "/containers/{id}/unpause"),
     ("POST", "/containers/{id}/wait"),
     ("GET", "/containers/{id}/top"),
+    ("GET", "/containers/{id}/logs"),
+    ("GET", "/containers/{id}/changes"),
+    ("GET", "/containers/{id}/stat"),
+    ("GET", "/containers/{id}/archive"),
+    ("PUT", "/containers/{id}/archive"),
     ("GET", "/containers/{id}/inspect"),
     ("DELETE", "/containers/{id}"),
     ("POST", "/exec/create"),
@@ -55,6 +64,7 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("GET", "/exec/attach"),
     ("GET", "/exec/{id}/inspect"),
     ("POST", "/exec/{id}/stop"),
+    ("GET", "/exec/{id}/logs"),
     ("GET", "/images/list"),
     ("GET", "/images/create"),
     ("GET", "/images/build"),
@@ -74,6 +84,7 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("POST", "/volumes/prune"),
     ("GET", "/volumes/{name}/inspect"),
     ("DELETE", "/volumes/{name}"),
+    ("GET", "/events"),
     ("GET", "/info"),
     ("GET", "/openapi.json"),
 ];
@@ -104,6 +115,13 @@ fn routes() -> Router<Arc<App>> {
         .route("/containers/{id}/unpause", post(life::container_unpause))
         .route("/containers/{id}/wait", post(life::container_wait))
         .route("/containers/{id}/top", get(usage::container_top))
+        .route("/containers/{id}/logs", get(logs::container_logs))
+        .route("/containers/{id}/changes", get(archive::container_changes))
+        .route("/containers/{id}/stat", get(archive::path_stat))
+        .route(
+            "/containers/{id}/archive",
+            get(archive::archive_read).put(archive::archive_write),
+        )
         .route(
             "/containers/{id}/inspect",
             get(containers::container_inspect),
@@ -114,6 +132,7 @@ fn routes() -> Router<Arc<App>> {
         .route("/exec/attach", get(ws::exec_attach))
         .route("/exec/{id}/inspect", get(exec::exec_inspect))
         .route("/exec/{id}/stop", post(exec::exec_stop))
+        .route("/exec/{id}/logs", get(logs::exec_logs))
         .route("/images/list", get(images::image_list))
         .route("/images/create", get(ws::image_create))
         .route("/images/build", get(ws::image_build))
@@ -139,6 +158,7 @@ fn routes() -> Router<Arc<App>> {
         .route("/volumes/prune", post(volumes::volume_prune))
         .route("/volumes/{name}/inspect", get(volumes::volume_inspect))
         .route("/volumes/{name}", delete(volumes::volume_remove))
+        .route("/events", get(events::events))
         .route("/info", get(system::info))
         .route("/openapi.json", get(system::openapi_document))
 }

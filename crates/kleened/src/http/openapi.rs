@@ -3,7 +3,9 @@
 use kleene_api as api;
 use utoipa::OpenApi;
 
-use super::{containers, exec, images, life, networks, system, usage, volumes, ws};
+use super::{
+    archive, containers, events, exec, images, life, logs, networks, system, usage, volumes, ws,
+};
 
 /// The document as it is published beside the sources; a test keeps it fresh.
 pub const DOCUMENT: &str = include_str!("../../../../openapi/kleened.json");
@@ -28,12 +30,18 @@ pub const DOCUMENT: &str = include_str!("../../../../openapi/kleened.json");
         life::container_wait,
         usage::container_stats,
         usage::container_top,
+        logs::container_logs,
+        archive::container_changes,
+        archive::path_stat,
+        archive::archive_read,
+        archive::archive_write,
         containers::container_inspect,
         containers::container_remove,
         containers::container_prune,
         exec::exec_create,
         exec::exec_inspect,
         exec::exec_stop,
+        logs::exec_logs,
         ws::exec_start,
         ws::exec_attach,
         images::image_list,
@@ -55,6 +63,7 @@ pub const DOCUMENT: &str = include_str!("../../../../openapi/kleened.json");
         volumes::volume_inspect,
         volumes::volume_remove,
         volumes::volume_prune,
+        events::events,
         system::info,
         system::openapi_document,
     ),
