@@ -8,7 +8,6 @@ use kleene_types::{ContainerId, ExecId, HealthCheck, Timestamp};
 use crate::aside::Aside;
 use crate::events::NewEvent;
 use crate::locks::{Key, Mode};
-use crate::running::Checked;
 use crate::{Engine, EngineError, Health, HealthResult, HealthStatus, Later};
 
 /// Results that are kept.
@@ -58,12 +57,9 @@ impl Engine {
     /// says.
     pub(crate) fn begin_health(&self, container: &ContainerRecord, run: &ExecId) {
         let turn = self.running.with(&container.id, run, |run| {
-            let last = run.health.as_ref().map_or(0, |checked| checked.turn);
-            run.health = container.health_check.as_ref().map(|_| Checked {
-                health: Health::starting(),
-                turn: last + 1,
-            });
-            last + 1
+            run.health = container.health_check.as_ref().map(|_| Health::starting());
+            run.turn += 1;
+            run.turn
         });
         if let (Some(check), Some(turn)) = (&container.health_check, turn) {
             self.check_later(container.id.clone(), run.clone(), turn, check);
@@ -132,8 +128,7 @@ impl Engine {
             .locks
             .hold([(Key::Container(id.clone()), Mode::Shared)]);
         let state = self.running.with(id, run, |run| {
-            let wanted = run.health.as_ref().is_some_and(|h| h.turn == turn);
-            (wanted && !run.stopping, run.init.clone())
+            (run.turn == turn && !run.stopping, run.init.clone())
         });
         let Some((true, init)) = state else {
             return Ok(None);
@@ -175,11 +170,11 @@ impl Engine {
         });
         let changed = self.running.with(&container.id, run, |run| {
             // A paused or stopping container can't answer; that says nothing of its health.
-            if run.init.paused || run.stopping {
+            if run.init.paused || run.stopping || run.turn != turn {
                 return None;
             }
-            let checked = run.health.as_mut().filter(|h| h.turn == turn)?;
-            checked.health.note(result, check.retries, lenient)
+            let health = run.health.as_mut()?;
+            health.note(result, check.retries, lenient)
         });
         if let Some(status) = changed.flatten() {
             self.emit(

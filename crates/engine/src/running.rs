@@ -34,15 +34,8 @@ pub(crate) struct Run {
     /// policy nor its removal count.
     pub(crate) taken_over: bool,
     /// Its health, when it is checked.
-    pub(crate) health: Option<Checked>,
-}
-
-/// The health of a container that is checked.
-#[derive(Debug)]
-pub(crate) struct Checked {
-    /// What checks have said.
-    pub(crate) health: Health,
-    /// Counts up when checks begin anew: a call for a check of an earlier turn isn't wanted.
+    pub(crate) health: Option<Health>,
+    /// Counts up when checks begin anew or end: a call for a check of an earlier turn isn't wanted.
     pub(crate) turn: u64,
 }
 
@@ -91,6 +84,7 @@ impl Running {
             signalled: None,
             taken_over: false,
             health: None,
+            turn: 0,
         };
         state.runs.insert(container, run);
     }
@@ -110,9 +104,7 @@ impl Running {
 
     /// The health of a container, when it runs and is checked.
     pub(crate) fn health(&self, container: &ContainerId) -> Option<Health> {
-        let state = self.lock();
-        let checked = state.runs.get(container)?.health.as_ref()?;
-        Some(checked.health.clone())
+        self.lock().runs.get(container)?.health.clone()
     }
 
     /// Notes that a container has stopped; `waits`: the first process of the run after which it waits
