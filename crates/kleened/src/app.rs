@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 ///
 /// Each kind of work has threads of its own, so that none of them can take all: whatever hundreds of
 /// slow operations wait for, questions are answered, and news of ended processes gets through.
-const OPERATIONS: usize = 384;
+pub const OPERATIONS: usize = 384;
 
 /// Questions that may be inside of the engine at once: what is answered from records and without
 /// waiting for anybody.
@@ -67,6 +67,8 @@ pub struct App {
     pub stop: Stop,
     /// Sessions that are open.
     pub sessions: Activity,
+    /// Requests that wait for a container.
+    pub waiting: Activity,
 }
 
 impl App {
@@ -89,6 +91,7 @@ impl App {
             timing,
             stop,
             sessions: Activity::default(),
+            waiting: Activity::default(),
         }
     }
 
@@ -216,6 +219,11 @@ impl Activity {
     pub fn enter(&self) -> ActivityGuard {
         self.0.send_modify(|count| *count += 1);
         ActivityGuard(self.clone())
+    }
+
+    /// How much is going on.
+    pub fn count(&self) -> usize {
+        *self.0.borrow()
     }
 
     /// Waits until nothing is going on.

@@ -65,6 +65,7 @@ pub async fn container(
     {
         return Ok(exit);
     }
+    let _waiting = app.waiting.enter();
     loop {
         let changed = tokio::select! {
             changed = news.changed() => changed,
