@@ -95,8 +95,10 @@ impl<'a> Writer<'a> {
             Kind::BlockDevice => self.node(&member, &slot, FileType::BlockDevice),
         };
         result.map_err(|error| error.at(&path))?;
-        // A link, new or replaced, can make the same path mean another directory from now on.
-        if member.kind != Kind::Symlink && self.last_parent.is_none() {
+        // A link, new or replaced, can make the same path mean another directory from now on; a hard
+        // link may be one to a symbolic link.
+        let may_redirect = matches!(member.kind, Kind::Symlink | Kind::HardLink);
+        if !may_redirect && self.last_parent.is_none() {
             let parent_path = path.parent().map(Path::to_owned).unwrap_or_default();
             self.last_parent = Some((parent_path, parent));
         }
@@ -323,15 +325,14 @@ impl<'a> Writer<'a> {
             Err(Errno::NOENT) => return Err(missing()),
             meta => meta.step(Step::Reading)?,
         };
-        match meta.kind {
-            FileType::Symlink => return Err(refuse("a hard link to a symbolic link")),
-            FileType::Directory => return Err(refuse("a hard link to a directory")),
-            _ => {}
+        if meta.is_dir() {
+            return Err(refuse("a hard link to a directory"));
         }
         let there = Meta::at(slot.dir, slot.name);
         if there.is_ok_and(|there| there.id == meta.id) {
             return Ok(());
         }
+        // Without AT_SYMLINK_FOLLOW: a hard link to a symbolic link is one more name of that.
         create(slot, || {
             rustix::fs::linkat(&dir, &name, slot.dir, slot.name, AtFlags::empty())
         })?;

@@ -243,6 +243,39 @@ fn links_never_lead_out() {
 }
 
 #[test]
+fn symbolic_links_have_several_names() {
+    let room = room();
+    let outside = Dir::new(&room.scratch, "outside");
+    fs::write(outside.join("file"), "untouched").unwrap();
+    let entries = [
+        dir("a"),
+        link("a/link", "../outside"),
+        hard("again", "a/link"),
+        // Over a directory's name, and over a file's.
+        dir("empty"),
+        hard("empty", "again"),
+        file("file", "x"),
+        hard("file", "again"),
+        // Such a name leads where the link leads in the root.
+        dir("outside"),
+        file("again/file", "inside"),
+        link("nowhere", "/no/such/place"),
+        hard("nowhere-again", "nowhere"),
+    ];
+    room.unpack(&archive(&entries)).unwrap();
+    let inode = |name: &str| fs::symlink_metadata(room.root.join(name)).unwrap().ino();
+    for name in ["again", "empty", "file"] {
+        let text = fs::read_link(room.root.join(name)).unwrap();
+        assert_eq!(text, Path::new("../outside"), "{name}");
+        assert_eq!(inode(name), inode("a/link"), "{name}");
+    }
+    assert_eq!(inode("nowhere"), inode("nowhere-again"));
+    assert_eq!(room.read("outside/file"), "inside");
+    let kept = fs::read_to_string(outside.join("file")).unwrap();
+    assert_eq!(kept, "untouched");
+}
+
+#[test]
 fn later_entries_replace_earlier_ones() {
     let room = room();
     fs::write(room.scratch.path().join("precious"), "kept").unwrap();
