@@ -45,14 +45,14 @@ pub fn check_destination(
     let root = root.as_fd();
     match open_in_root(root, path, Open::Handle) {
         Ok(target) => check_existing(&target, source).map_err(refused),
-        Err(TreeError::NotFound { .. }) => check_missing(root, path).map_err(refused),
+        Err(TreeError::NotFound { .. }) => check_missing(root, path, source).map_err(refused),
         Err(error) => Err(refused(explain(&error))),
     }
 }
 
 /// Checks what is there. A file may cover anything but a directory, as mount(2) has it.
 fn check_existing(target: &OwnedFd, source: SourceKind) -> Result<(), String> {
-    check_free(&name_of(target)?)?;
+    check_free(&name_of(target)?, source)?;
     let is_directory = kind(target)? == FileType::Directory;
     match (source, is_directory) {
         (SourceKind::Directory, false) => Err(
@@ -71,12 +71,12 @@ fn check_existing(target: &OwnedFd, source: SourceKind) -> Result<(), String> {
 
 /// Checks that the missing destination can be made: the deepest thing there is on the way to it
 /// must be a directory.
-fn check_missing(root: BorrowedFd<'_>, path: &Path) -> Result<(), String> {
+fn check_missing(root: BorrowedFd<'_>, path: &Path, source: SourceKind) -> Result<(), String> {
     for above in path.ancestors().skip(1) {
         return match open_in_root(root, above, Open::Handle) {
             Ok(found) if kind(&found)? == FileType::Directory => {
                 let missing = path.strip_prefix(above).unwrap_or(path);
-                check_free(&name_of(&found)?.join(missing))
+                check_free(&name_of(&found)?.join(missing), source)
             }
             Ok(_) => Err(format!("'/{}' is not a directory", above.display())),
             Err(TreeError::NotFound { .. }) => continue,
@@ -96,12 +96,15 @@ fn name_of(target: &OwnedFd) -> Result<PathBuf, String> {
 /// Refuses the real path of what the container's processes, also those that join it, must find as
 /// the kernel and Kleene have made it. Elsewhere in `/dev`, which is the container's own, there is
 /// room: for shared memory in `/dev/shm` for one.
-fn check_free(path: &Path) -> Result<(), String> {
+fn check_free(path: &Path, source: SourceKind) -> Result<(), String> {
     if path.starts_with("/proc") {
         return Err("it lies in /proc, which belongs to the kernel".to_owned());
     }
     if path == Path::new("/sys") {
         return Err("it is /sys, which belongs to the kernel".to_owned());
+    }
+    if path.starts_with("/sys") && !is_in_sys(path, source) {
+        return Err("it lies in /sys, which belongs to the kernel".to_owned());
     }
     let Ok(device) = path.strip_prefix("/dev") else {
         return Ok(());
@@ -117,6 +120,13 @@ fn check_free(path: &Path) -> Result<(), String> {
         )),
         Some(_) => Ok(()),
     }
+}
+
+/// Whether the kernel has what can be mounted on there, such as `/sys/fs/cgroup`: nothing can be made in
+/// `/sys`, and what is there is the same in all containers but for their network devices.
+fn is_in_sys(path: &Path, source: SourceKind) -> bool {
+    let is_directory = source == SourceKind::Directory;
+    std::fs::metadata(path).is_ok_and(|there| there.is_dir() == is_directory)
 }
 
 fn kind(target: &OwnedFd) -> Result<FileType, String> {

@@ -142,6 +142,17 @@ fn nothing_is_mounted_over_devices_and_sys() {
                 let message = refusal(&root, path, SourceKind::Directory);
                 assert!(message.contains("it is /sys,"), "{path}: {message}");
             }
+            for (path, source) in [
+                ("/sys/new", SourceKind::Directory),
+                ("/sys/new/deep", SourceKind::File),
+                ("/to-sys/new", SourceKind::Directory),
+                ("/sys/fs", SourceKind::File),
+            ] {
+                let message = refusal(&root, path, source);
+                assert!(message.contains("lies in /sys,"), "{path}: {message}");
+            }
+            // What the kernel has there can be covered.
+            check_destination(&root, &at("/sys/fs"), SourceKind::Directory).unwrap();
             for path in ["null", "pts", "pts/0", "fd/3", "stdout", "console", "ptmx"] {
                 for directory in ["dev", "to-dev"] {
                     let message = refusal(&root, &format!("/{directory}/{path}"), SourceKind::File);
