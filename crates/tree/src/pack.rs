@@ -57,7 +57,8 @@ pub struct Packed {
 /// device nodes that have several names are packed once a name. Names need not be UTF-8: they are
 /// written as they are. What is mounted inside is packed, too.
 ///
-/// Entries that vanish meanwhile are left out. Memory is needed for the names in the directories on
+/// Entries that vanish meanwhile are left out. Directories of [the kernel's own](is_kernels) file
+/// systems come out empty. Memory is needed for the names in the directories on
 /// the way to the current entry, and for the first names of hard links.
 ///
 /// # Errors
@@ -263,7 +264,10 @@ impl Packer<'_> {
     /// Writes a directory's own entry, and lists its entries.
     fn open_frame(&mut self, fd: OwnedFd) -> Result<Frame, Failure> {
         let meta = Meta::of(&fd).step(Step::Reading)?;
-        let mut entries = sys::entries(fd.as_fd()).step(Step::Reading)?;
+        let mut entries = match is_kernels(fd.as_fd()) {
+            true => Vec::new(),
+            false => sys::entries(fd.as_fd()).step(Step::Reading)?,
+        };
         entries.sort_unstable_by(|left, right| left.name.cmp(&right.name));
         let attributes = attributes::read(Node::Open(fd.as_fd()))?;
         self.write(Kind::Directory, &meta, &attributes)?;
@@ -384,6 +388,27 @@ impl Packer<'_> {
             path: self.shown(),
         }
     }
+}
+
+/// Whether a directory lies in a file system in which the kernel shows and takes settings: procfs,
+/// sysfs or control groups. What is there are no files that could be copied.
+#[cfg(target_os = "linux")]
+pub fn is_kernels(dir: BorrowedFd<'_>) -> bool {
+    // See `statfs(2)` and `linux/magic.h`.
+    const SYSFS: u32 = 0x6265_6572;
+    const CGROUP: u32 = 0x0027_e0eb;
+    const CGROUP2: u32 = 0x6367_7270;
+    const PROCFS: u32 = 0x9fa0;
+    let kind = rustix::fs::fstatfs(dir).map(|stat| stat.f_type);
+    [PROCFS, SYSFS, CGROUP, CGROUP2]
+        .iter()
+        .any(|kernels| kind.is_ok_and(|kind| u32::try_from(kind) == Ok(*kernels)))
+}
+
+/// Whether a directory lies in a file system of the kernel's: a known gap.
+#[cfg(not(target_os = "linux"))]
+pub fn is_kernels(_: BorrowedFd<'_>) -> bool {
+    false
 }
 
 /// Opens a regular file for reading, by way of a handle: opening a device or a FIFO that has taken

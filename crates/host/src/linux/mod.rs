@@ -30,8 +30,11 @@ mod cgroup;
 mod clock;
 mod copy_up;
 mod destination;
+mod files;
+mod files_view;
 mod jail;
 mod limits;
+mod log;
 mod outside;
 mod processes;
 pub mod seccomp;
@@ -43,6 +46,7 @@ mod state;
 mod stats;
 
 use cgroup::Hierarchies;
+use files_view::Access;
 use cgroup::freezer::Freezer;
 use jail::JailParams;
 use outside::Outside;
@@ -359,39 +363,40 @@ impl Host for LinuxHost {
         )))
     }
 
-    fn log(&self, _exec: &ExecId) -> Result<Vec<File>, HostError> {
-        not_yet()
+    fn log(&self, exec: &ExecId) -> Result<Vec<File>, HostError> {
+        log::open(&self.state.path(exec)).map_err(failed(format!(
+            "opening the log of execution instance {exec}"
+        )))
     }
 
-    fn follow(&self, _exec: &ExecId) -> Result<UnixStream, HostError> {
-        not_yet()
+    fn follow(&self, exec: &ExecId) -> Result<UnixStream, HostError> {
+        let not_running = |_| HostError::NotRunning(exec.clone());
+        let mut stream = self.state.connect(exec).map_err(not_running)?;
+        Frame::Follow.write(&mut stream).map_err(not_running)?;
+        Ok(stream)
     }
 
-    fn stat_path(&self, _of: &FilesOf, _path: &Path) -> Result<Option<PathStat>, HostError> {
-        not_yet()
+    fn stat_path(&self, of: &FilesOf, path: &Path) -> Result<Option<PathStat>, HostError> {
+        files::stat(&self.view(of, Access::Read)?, path)
     }
 
-    fn read_archive(
-        &self,
-        _of: &FilesOf,
-        _path: &Path,
-        _to: &mut dyn Write,
-    ) -> Result<(), HostError> {
-        not_yet()
+    fn read_archive(&self, of: &FilesOf, path: &Path, to: &mut dyn Write) -> Result<(), HostError> {
+        files::pack(&self.view(of, Access::Read)?, path, to)
     }
 
     fn write_archive(
         &self,
-        _of: &FilesOf,
-        _directory: &Path,
-        _from: &mut dyn Read,
-        _options: UnpackOptions,
+        of: &FilesOf,
+        directory: &Path,
+        from: &mut dyn Read,
+        options: UnpackOptions,
     ) -> Result<(), HostError> {
-        not_yet()
+        files::unpack(&self.view(of, Access::Write)?, directory, from, options)
     }
 
     fn instances(&self) -> Result<Vec<ExecId>, HostError> {
-        Ok(Vec::new())
+        let instances = self.state.instances();
+        instances.map_err(failed("listing the execution instances"))
     }
 
     fn inspect_source(&self, path: &Path) -> Result<SourceKind, HostError> {
@@ -514,12 +519,6 @@ impl Host for LinuxHost {
             .map_err(failed(format!("cleaning up after container {container}")))?;
         outside
     }
-}
-
-fn not_yet<T>() -> Result<T, HostError> {
-    Err(HostError::Unsupported(
-        "this is not available yet".to_owned(),
-    ))
 }
 
 fn failed(action: impl Display) -> impl FnOnce(io::Error) -> HostError {

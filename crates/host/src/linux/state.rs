@@ -67,6 +67,25 @@ impl State {
         self.directory.join(exec.as_str())
     }
 
+    /// Every instance that has a directory.
+    ///
+    /// # Errors
+    /// The directory can't be read.
+    pub fn instances(&self) -> io::Result<Vec<ExecId>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().ok();
+            let exec = name.and_then(|name| name.parse().ok());
+            if let Some(exec) = exec
+                && entry.file_type()?.is_dir()
+            {
+                found.push(exec);
+            }
+        }
+        Ok(found)
+    }
+
     /// Makes an instance's directory with its monitor's log.
     ///
     /// # Errors
