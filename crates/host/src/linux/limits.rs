@@ -272,3 +272,7 @@ fn may_raise_limits() -> bool {
 #[cfg(test)]
 #[path = "limits_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod live_tests;

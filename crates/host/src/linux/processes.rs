@@ -22,7 +22,8 @@ const COMMAND: u64 = 16 << 10;
 /// Bytes of a user database that are read: it is in the hands of whoever is in the container.
 const PASSWD: u64 = 1 << 20;
 
-/// Lists a container's processes by their ids. `init` is its first process.
+/// Lists a container's processes by their ids, without those that have ended and wait for their
+/// parents to notice: these are in no group any more. `init` is its first process.
 ///
 /// # Errors
 /// `/proc` or the control group can't be read.

@@ -296,6 +296,15 @@ impl Hierarchies {
         mounts.map(|mount| group(mount, container)).collect()
     }
 
+    /// The same without the unified hierarchy, as on older hosts.
+    #[cfg(test)]
+    pub fn without_unified(&self) -> Self {
+        Self {
+            unified: None,
+            ..self.clone()
+        }
+    }
+
     /// A container's group in the unified hierarchy.
     pub fn unified_group(&self, container: &ContainerId) -> Option<PathBuf> {
         let unified = self.unified.as_ref()?;
