@@ -20,7 +20,7 @@ pub fn host(config: &Config, metadata: &Path) -> Result<Arc<dyn Host>> {
         cache_dir: metadata.join("cache"),
         monitor: find_monitor()?,
         oci_runtime: config.oci_runtime.clone(),
-        allow_host_commands: false,
+        allow_host_commands: config.allow_host_commands,
     })?;
     Ok(Arc::new(host))
 }

@@ -28,7 +28,8 @@ const DEFAULT_ROOT: &str = "/var/lib/kleene";
 const DEFAULT_SOCKET: &str = "/var/run/kleened.sock";
 
 /// Keys of the file; those that begin with [`PF_PREFIX`] are known beside them.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
+    "allow_host_commands",
     "api_listening_sockets",
     "enable_logging",
     "kleene_root",
@@ -74,6 +75,8 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// An OCI runtime to start containers with, in place of the built-in one.
     pub oci_runtime: Option<PathBuf>,
+    /// Whether jail parameters may name commands of the host, which it runs as root.
+    pub allow_host_commands: bool,
     /// What the user should know about the configuration, for the log.
     pub notes: Vec<String>,
 }
@@ -93,6 +96,7 @@ impl Default for Config {
             log_level: LevelFilter::INFO,
             socket_group: None,
             oci_runtime: None,
+            allow_host_commands: false,
             notes: Vec::new(),
         }
     }
@@ -164,6 +168,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
             "enable_logging" => logging = value.boolean()?,
             "log_level" => config.log_level = log_level(value)?,
             "socket_group" => config.socket_group = Some(group(value)?),
+            "allow_host_commands" => config.allow_host_commands = value.boolean()?,
             "oci_runtime" => config.oci_runtime = Some(absolute_path(value)?),
             key if key.starts_with(PF_PREFIX) => config.notes.extend(pf(value)?),
             key => return Err(value.unknown(key, &KEYS)),

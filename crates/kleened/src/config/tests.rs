@@ -33,6 +33,7 @@ fn everything_at_once() {
          log_level: notice\n\
          socket_group: 1001\n\
          oci_runtime: /usr/bin/crun\n\
+         allow_host_commands: true\n\
          pf_config_path: /usr/local/etc/kleened/pf.conf\n\
          api_listening_sockets:\n\
          - http:///run/k.sock\n\
@@ -50,6 +51,7 @@ fn everything_at_once() {
         config.oci_runtime.as_deref(),
         Some(Path::new("/usr/bin/crun"))
     );
+    assert!(config.allow_host_commands);
     assert_eq!(
         config.notes.len(),
         usize::from(!cfg!(target_os = "freebsd"))
@@ -74,13 +76,17 @@ fn errors_name_file_line_and_key() {
         ),
         (
             "\n\nfoo: 1\n",
-            "c.yaml:3: unknown key 'foo': the keys are api_listening_sockets, enable_logging, \
-             kleene_root, log_level, oci_runtime, pf_config_path, pf_config_template_path, \
+            "c.yaml:3: unknown key 'foo': the keys are allow_host_commands, api_listening_sockets, \
+             enable_logging, kleene_root, log_level, oci_runtime, pf_config_path, pf_config_template_path, \
              socket_group, storage_driver",
         ),
         (
             "enable_logging: sure\n",
             "c.yaml:1: enable_logging: true or false is wanted here, not text",
+        ),
+        (
+            "allow_host_commands: 1\n",
+            "c.yaml:1: allow_host_commands: true or false is wanted here, not a number",
         ),
         (
             "# x\nkleene_root:\n",
