@@ -51,9 +51,7 @@ impl Contained {
         })
         .unwrap();
         let (container, exec) = (ContainerId::random(), ExecId::random());
-        host.hierarchies.prepare(limits).unwrap();
-        let wanted = host.hierarchies.wanted(limits).unwrap();
-        let plan = host.hierarchies.plan(&container, limits, &wanted);
+        let plan = host.hierarchies.plan(&container, limits).unwrap();
         for group in plan.directories() {
             fs::create_dir_all(group).unwrap();
         }

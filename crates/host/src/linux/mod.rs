@@ -46,8 +46,8 @@ mod state;
 mod stats;
 
 use cgroup::Hierarchies;
-use files_view::Access;
 use cgroup::freezer::Freezer;
+use files_view::Access;
 use jail::JailParams;
 use outside::Outside;
 use signals::{is_lost_on, signal, takes_notice_of};
@@ -164,9 +164,7 @@ impl LinuxHost {
         let container = &request.container;
         let (join, cgroups) = match &request.place {
             Place::New(setup) => {
-                self.hierarchies.prepare(&setup.limits)?;
-                let wanted = self.hierarchies.wanted(&setup.limits)?;
-                let plan = self.hierarchies.plan(container, &setup.limits, &wanted);
+                let plan = self.hierarchies.plan(container, &setup.limits)?;
                 (None, plan)
             }
             Place::Running { init } => {

@@ -3,7 +3,6 @@
 //! Sources: the kernel's `admin-guide/cgroup-v2.rst` and `admin-guide/cgroup-v1/{memory,cpuacct,
 //! blkio-controller,pids}.rst`.
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -217,23 +216,17 @@ fn interfaces(text: &str) -> Vec<InterfaceUsage> {
 }
 
 /// A file of lines `name number`.
-struct Keyed(HashMap<String, u64>);
+struct Keyed(String);
 
 impl Keyed {
     fn read(path: &Path) -> Option<Self> {
-        Some(Self::parse(&fs::read_to_string(path).ok()?))
-    }
-
-    fn parse(text: &str) -> Self {
-        let entry = |line: &str| {
-            let (name, value) = line.split_once(' ')?;
-            Some((name.to_owned(), value.trim().parse().ok()?))
-        };
-        Self(text.lines().filter_map(entry).collect())
+        fs::read_to_string(path).ok().map(Self)
     }
 
     fn get(&self, name: &str) -> Option<u64> {
-        self.0.get(name).copied()
+        let mut lines = self.0.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        value.trim().parse().ok()
     }
 }
 

@@ -44,8 +44,9 @@ fn input_and_output_of_all_disks() {
 
 #[test]
 fn lines_of_names_and_numbers() {
-    let stat = Keyed::parse("usage_usec 12\nnr_periods 3\nodd line here\n\nalone\n");
+    let stat = Keyed("usage_usec_more 11\nusage_usec 12\nodd line here\n\nalone\n".to_owned());
     assert_eq!(stat.get("usage_usec"), Some(12));
+    assert_eq!(stat.get("odd"), None);
     assert_eq!(stat.get("alone"), None);
 }
 

@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kleene_doors::host::HostError;
 use kleene_monitor::proto::CgroupPlan;
 use kleene_types::{ContainerId, CpuSet, Limits};
 use rustix::fs::Access;
@@ -20,8 +21,6 @@ mod members;
 mod parents;
 mod settings;
 mod update;
-
-pub use settings::Wanted;
 
 /// The group of all containers in each hierarchy.
 const PARENT: &str = "kleene";
@@ -227,21 +226,28 @@ impl Hierarchies {
         })
     }
 
-    /// The groups of a container that is to be made, and what is to be written to their files. The
-    /// parents must be ready: see [`Hierarchies::prepare`].
-    pub fn plan(&self, container: &ContainerId, limits: &Limits, wanted: &[Wanted]) -> CgroupPlan {
+    /// The groups of a container that is to be made, and what is to be written to their files.
+    ///
+    /// # Errors
+    /// [`HostError::Unsupported`] naming a limit that this host can't enforce.
+    pub fn plan(&self, container: &ContainerId, limits: &Limits) -> Result<CgroupPlan, HostError> {
+        self.prepare(limits)?;
+        let wanted = match limits.is_empty() {
+            true => Vec::new(),
+            false => self.wanted(limits)?,
+        };
         let limited = limited(limits);
         let is_used = |controller: &Controller| match controller {
             Controller::Cpuacct => self.unified.is_none(),
             other => other.is_always_used() || limited.contains(other),
         };
-        CgroupPlan {
+        Ok(CgroupPlan {
             settings: wanted
                 .iter()
                 .filter_map(|wanted| wanted.setting(container))
                 .collect(),
             ..self.groups(container, |legacy| legacy.controllers.iter().any(is_used))
-        }
+        })
     }
 
     /// The groups of a running container.

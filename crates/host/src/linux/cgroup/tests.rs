@@ -99,10 +99,7 @@ impl Mock {
     }
 
     fn plan(&self, limits: &Limits) -> CgroupPlan {
-        let container = container();
-        self.groups.prepare(limits).unwrap();
-        let wanted = self.groups.wanted(limits).unwrap();
-        self.groups.plan(&container, limits, &wanted)
+        self.groups.plan(&container(), limits).unwrap()
     }
 
     /// The groups of a plan, without what all have in common.
