@@ -8,7 +8,7 @@ mod header;
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,9 @@ use header::{END, Head, Kind};
 
 /// Directories of the walk that stay open; see the copy's constant of the same name.
 const OPEN_LEVELS: usize = 64;
+
+/// As much as is written at once: headers alone are small.
+const BUFFER: usize = 64 << 10;
 
 /// How often an entry that changes its type under the walk is tried again.
 const TRIES: usize = 4;
@@ -53,9 +56,9 @@ pub struct Packed {
 ///
 /// Kept are owners by number, modes with set-id bits, modification times with fractions, extended
 /// attributes with ACLs and capabilities (`SCHILY.xattr`), symbolic links as links, hard links
-/// within the tree, holes (GNU's sparse format 1.0), device nodes and FIFOs. Symbolic links and
-/// device nodes that have several names are packed once a name. Names need not be UTF-8: they are
-/// written as they are. What is mounted inside is packed, too.
+/// within the tree, holes (GNU's sparse format 1.0), device nodes and FIFOs. Device nodes that have
+/// several names are packed once a name, since programs that leave them out couldn't link to them.
+/// Names need not be UTF-8: they are written as they are. What is mounted inside is packed, too.
 ///
 /// Entries that vanish meanwhile are left out. Directories of [the kernel's own](is_kernels) file
 /// systems come out empty. Memory is needed for the names in the directories on
@@ -65,6 +68,21 @@ pub struct Packed {
 /// [`TreeError::NotFound`] when there is no such entry. [`TreeError::Io`] with [`Step::Writing`]
 /// when the stream takes no more; others name the entry that failed, by its name in the archive.
 pub fn pack_tar(
+    parent: BorrowedFd<'_>,
+    name: &Path,
+    as_name: &Path,
+    to: &mut dyn Write,
+) -> Result<Packed, TreeError> {
+    let mut buffered = BufWriter::with_capacity(BUFFER, to);
+    let packed = pack(parent, name, as_name, &mut buffered);
+    if packed.is_err() {
+        // Nobody can use what hasn't been written yet.
+        drop(buffered.into_parts());
+    }
+    packed
+}
+
+fn pack(
     parent: BorrowedFd<'_>,
     name: &Path,
     as_name: &Path,
@@ -307,26 +325,31 @@ impl Packer<'_> {
         if meta.kind != kind {
             return Err(Failure::Changed);
         }
+        let links = matches!(kind, FileType::Symlink | FileType::Fifo);
+        if links && self.linked(&meta)? {
+            return Ok(());
+        }
         let attributes = attributes::read(Node::Entry(dir, name))?;
         match kind {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(dir, name, Vec::new());
                 let target = target.map_err(changed_or_gone)?;
-                self.write(Kind::Symlink(target.to_bytes()), &meta, &attributes)
+                self.write(Kind::Symlink(target.to_bytes()), &meta, &attributes)?;
             }
-            FileType::CharacterDevice => self.write(Kind::CharacterDevice, &meta, &attributes),
-            FileType::BlockDevice => self.write(Kind::BlockDevice, &meta, &attributes),
-            FileType::Fifo if self.linked(&meta)? => Ok(()),
-            FileType::Fifo => {
-                self.write(Kind::Fifo, &meta, &attributes)?;
-                self.remember(&meta);
-                Ok(())
+            FileType::Fifo => self.write(Kind::Fifo, &meta, &attributes)?,
+            FileType::CharacterDevice => self.write(Kind::CharacterDevice, &meta, &attributes)?,
+            FileType::BlockDevice => self.write(Kind::BlockDevice, &meta, &attributes)?,
+            _ => {
+                return Err(Failure::Fault(Fault {
+                    step: Step::Reading,
+                    errno: Errno::INVAL,
+                }));
             }
-            _ => Err(Failure::Fault(Fault {
-                step: Step::Reading,
-                errno: Errno::INVAL,
-            })),
         }
+        if links {
+            self.remember(&meta);
+        }
+        Ok(())
     }
 
     /// Writes a hard link to an earlier entry of the same inode, if there was one.

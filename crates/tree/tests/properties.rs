@@ -172,17 +172,13 @@ fn dress(path: &Path, entry: &Entry) {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-/// What an archive of the tree holds: no sockets, and links and devices once a name.
+/// What an archive of the tree holds: no sockets, and devices once a name.
 fn archived(root: &Path) -> BTreeMap<PathBuf, Facts> {
     let kind = |facts: &Facts| FileType::from_raw_mode(facts.mode);
     let mut found = facts(root);
     found.retain(|_, facts| kind(facts) != FileType::Socket);
     for facts in found.values_mut() {
-        let alone = [
-            FileType::Symlink,
-            FileType::CharacterDevice,
-            FileType::BlockDevice,
-        ];
+        let alone = [FileType::CharacterDevice, FileType::BlockDevice];
         if alone.contains(&kind(facts)) {
             facts.same_as = None;
         }
