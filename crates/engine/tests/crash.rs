@@ -9,65 +9,10 @@
 
 mod support;
 
-use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-
-use kleene_engine::{Engine, EngineError};
-use support::dying::{Countdown, DyingHost, DyingStorage};
+use support::interrupt::at_every_step;
 use support::{World, container, exec, make_image, named, show, start, vol};
 
 const WWW: &str = "web:/usr/local/www/nginx";
-
-/// Runs `operation` on engines that die at step 0, 1, 2… until it gets through, and `check`s the
-/// world each time with a fresh engine that has reconciled.
-fn at_every_step(
-    prepare: impl Fn(&World, &Engine),
-    operation: impl Fn(&Engine) -> Result<(), EngineError>,
-    check: impl Fn(&World, &Engine, bool),
-) {
-    for steps in 0.. {
-        let world = World::new();
-        let (engine, _) = world.with_image();
-        prepare(&world, &engine);
-        drop(engine);
-        let countdown = Countdown::after(steps);
-        let dying = world.engine_over(
-            Arc::new(DyingStorage(world.storage.clone(), countdown.clone())),
-            Arc::new(DyingHost(Arc::new(world.host.clone()), countdown)),
-        );
-        let survived = catch_unwind(AssertUnwindSafe(|| operation(&dying).unwrap())).is_ok();
-        drop(dying);
-        let engine = world.engine();
-        let reconciled = engine.reconcile().unwrap();
-        assert_eq!(reconciled.problems, Vec::<String>::new(), "step {steps}");
-        assert_eq!(
-            engine.reconcile().unwrap().steps,
-            0,
-            "the journal is empty after one start"
-        );
-        agree(&world, &engine);
-        check(&world, &engine, survived);
-        if survived {
-            assert!(steps > 0, "the operation must have steps to die at");
-            return;
-        }
-    }
-}
-
-/// Records and datasets name the same things.
-fn agree(world: &World, engine: &Engine) {
-    let containers = engine.container_list(support::ALL).unwrap();
-    let images = engine.image_list().unwrap();
-    let volumes = engine.volume_list().unwrap();
-    let recorded: BTreeSet<String> = containers
-        .iter()
-        .map(|c| format!("container/{}", c.record.id))
-        .chain(images.iter().map(|i| format!("image/{}", i.record.id)))
-        .chain(volumes.iter().map(|v| format!("volumes/{}", v.record.name)))
-        .collect();
-    assert_eq!(recorded, world.datasets().into_iter().collect());
-}
 
 #[test]
 fn creating_a_container_with_volumes() {
@@ -75,7 +20,7 @@ fn creating_a_container_with_volumes() {
         |_, engine| {
             engine.volume_create(vol("web")).unwrap();
         },
-        |engine| {
+        |_, engine| {
             engine
                 .container_create(named("cc", &[WWW, "new:/new"]))
                 .map(|_| ())
@@ -100,7 +45,7 @@ fn creating_a_container_with_volumes() {
 fn creating_a_volume() {
     at_every_step(
         |_, _| {},
-        |engine| engine.volume_create(vol("v")).map(|_| ()),
+        |_, engine| engine.volume_create(vol("v")).map(|_| ()),
         |_, engine, survived| {
             assert_eq!(engine.volume_inspect("v").is_ok(), survived);
             engine.volume_create(vol("v")).unwrap();
@@ -114,7 +59,7 @@ fn removing_a_volume() {
         |_, engine| {
             engine.volume_create(vol("v")).unwrap();
         },
-        |engine| engine.volume_remove("v").map(|_| ()),
+        |_, engine| engine.volume_remove("v").map(|_| ()),
         |_, engine, _| {
             assert!(
                 engine.volume_inspect("v").is_err(),
@@ -131,7 +76,7 @@ fn removing_a_container() {
             let id = engine.container_create(named("cc", &[WWW])).unwrap().id;
             assert_eq!(support::run(engine, &id, &["true"]), 0);
         },
-        |engine| engine.container_remove("cc").map(|_| ()),
+        |_, engine| engine.container_remove("cc").map(|_| ()),
         |world, engine, _| {
             assert!(
                 engine.container_inspect("cc").is_err(),
@@ -147,7 +92,7 @@ fn removing_a_container() {
 fn creating_an_image() {
     at_every_step(
         |_, _| {},
-        |engine| make_image(engine, "other").map(|_| ()),
+        |_, engine| make_image(engine, "other").map(|_| ()),
         |_, engine, survived| {
             assert_eq!(engine.image_inspect("other").is_ok(), survived);
             assert!(engine.image_inspect("base").is_ok());
@@ -159,7 +104,7 @@ fn creating_an_image() {
 fn removing_an_image() {
     at_every_step(
         |_, _| {},
-        |engine| engine.image_remove("base").map(|_| ()),
+        |_, engine| engine.image_remove("base").map(|_| ()),
         |_, engine, _| assert!(engine.image_inspect("base").is_err()),
     );
 }
@@ -171,7 +116,7 @@ fn starting_a_container() {
         |_, engine| {
             engine.container_create(named("cc", &[])).unwrap();
         },
-        |engine| {
+        |_, engine| {
             let id = engine.container_inspect("cc")?.record.id;
             let instance = exec(engine, &id, &[]);
             engine

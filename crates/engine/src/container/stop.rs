@@ -112,12 +112,19 @@ impl Engine {
             self.end_operation(operation);
         }
         stopped?;
-        // Whoever recorded the end has told of it, and removed the container if it was to be.
+        // Whoever records the end has told of it, and removed the container if it was to be.
         drop(
             self.locks
                 .hold([(Key::Container(id.clone()), Mode::Shared)]),
         );
         let name = &stopping.container.name;
+        let unrecorded = self.running.with(id, &stopping.init.exec, |_| ());
+        if unrecorded.is_some() {
+            // Whether it is to be started again is left to the journal.
+            return Err(EngineError::Conflict(format!(
+                "container '{name}' has ended, but that can't be recorded yet: try again"
+            )));
+        }
         self.emit(NewEvent::container("stop", id, name));
         Ok(operation)
     }

@@ -28,8 +28,14 @@ impl Countdown {
         Self(Arc::new(AtomicIsize::new(steps)))
     }
 
+    /// Whether it has come to that.
+    pub fn is_dead(&self) -> bool {
+        self.0.load(Ordering::SeqCst) < 0
+    }
+
+    /// Every thread of a dead daemon ends.
     fn tick(&self) {
-        assert!(self.0.fetch_sub(1, Ordering::SeqCst) != 0, "killed");
+        assert!(self.0.fetch_sub(1, Ordering::SeqCst) > 0, "killed");
     }
 
     /// Runs one step, with a chance to die before and after it.

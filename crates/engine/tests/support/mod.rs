@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "every test file uses a part of this")]
 
 pub mod dying;
+pub mod interrupt;
 
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
