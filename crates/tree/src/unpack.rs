@@ -7,11 +7,13 @@
 mod archive;
 mod header;
 mod pax;
+mod rename;
 mod write;
 
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 
 use crate::error::TreeError;
 use archive::Archive;
@@ -39,6 +41,21 @@ pub struct UnpackOptions {
     pub end_mark: bool,
     /// Gives everything this owner (user, group) instead of its own.
     pub owner: Option<(u32, u32)>,
+    /// Leaves out what gives rights to others than the owner of a file: set-id bits, and extended
+    /// attributes, among them capabilities.
+    pub plain: bool,
+    /// Where the archive's entries go, if not to the names that they have.
+    pub rename: Option<Rename>,
+}
+
+/// Other names for an archive that holds one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    /// What all names in the archive begin with; `.`: nothing. Entries with another name are refused.
+    pub from: PathBuf,
+    /// What they begin with in the root; `.`: nothing. Then the entry of the thing itself is left
+    /// out, since it would be the root's.
+    pub to: PathBuf,
 }
 
 impl Default for UnpackOptions {
@@ -52,6 +69,8 @@ impl Default for UnpackOptions {
             max_holes: 1 << 30,
             end_mark: true,
             owner: None,
+            plain: false,
+            rename: None,
         }
     }
 }
@@ -90,7 +109,16 @@ pub fn unpack_tar(
 ) -> Result<Unpacked, TreeError> {
     let mut archive = Archive::new(archive, progress, options.end_mark);
     let mut writer = Writer::new(root, options)?;
-    while let Some(member) = archive.next()? {
+    while let Some(mut member) = archive.next()? {
+        if options.plain {
+            member.mode &= 0o1777;
+            member.xattrs.clear();
+        }
+        if let Some(rename) = &options.rename
+            && !rename::apply(rename, &mut member)?
+        {
+            continue;
+        }
         writer.write(&mut archive, member)?;
     }
     writer.finish()
