@@ -9,10 +9,11 @@
     reason = "tests may panic, and every test file uses a part of this"
 )]
 
+pub mod bodies;
 pub mod pipe_host;
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,10 +183,13 @@ impl Daemon {
         daemon
     }
 
+    /// The daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("k.sock")
+    }
+
     pub async fn connect(&self) -> UnixStream {
-        UnixStream::connect(self.directory.path().join("k.sock"))
-            .await
-            .unwrap()
+        UnixStream::connect(self.socket()).await.unwrap()
     }
 
     /// Sends a request; answers with status and body.
