@@ -14,10 +14,10 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kleene_doors::storage::{Change, Dataset, StorageError};
+use kleene_doors::storage::{Change, Dataset, Storage as _, StorageError};
 use kleene_tree::{Comparison, Stacking};
 use kleene_types::ContainerId;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -38,8 +38,8 @@ pub(super) fn changes(
 ) -> Result<Vec<Change>, StorageError> {
     let dataset = Dataset::Container(container.clone());
     storage.ensure_mounted(&dataset)?;
-    let name = kleene_doors::storage::Storage::name(storage, &dataset);
-    let mountpoint = kleene_doors::storage::Storage::mountpoint(storage, &dataset);
+    let name = storage.name(&dataset);
+    let mountpoint = storage.mountpoint(&dataset);
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| StorageError::Failed {
         action: "comparing",
         dataset: name.clone(),
@@ -93,9 +93,8 @@ impl<'s> SecondClone<'s> {
         origin: &str,
         container: &ContainerId,
     ) -> Result<Self, StorageError> {
-        /// Several clients may ask for the changes of one container.
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Several clients may ask for the changes of one container at once.
+        let number = storage.comparisons.fetch_add(1, Ordering::Relaxed);
         let clone = Self {
             storage,
             leaf: format!("{PREFIX}{container}-{number}"),

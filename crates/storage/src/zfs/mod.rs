@@ -24,6 +24,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use kleene_command::{Argv, CommandError, Runner};
@@ -59,6 +60,8 @@ pub struct ZfsStorage {
     places: Places,
     /// Tells whether something is mounted on a directory.
     mounted: fn(&Path) -> io::Result<bool>,
+    /// How many comparisons there were: each has a clone with a number of its own.
+    comparisons: AtomicU64,
     /// The lock that keeps other daemons away as long as it is open.
     _lock: Option<OwnedFd>,
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use kleene_command::{CommandError, Runner};
 use kleene_doors::storage::{DatasetKind, StorageError};
@@ -36,6 +37,7 @@ pub(super) fn open(runner: Arc<dyn Runner>, root: &str) -> Result<ZfsStorage, St
         root: root.to_owned(),
         places,
         mounted: is_mounted,
+        comparisons: AtomicU64::new(0),
         _lock: Some(lock),
         runner,
     };

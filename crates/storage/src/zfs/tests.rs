@@ -5,7 +5,12 @@ use kleene_command::{Answer, Scripted};
 use super::*;
 
 fn storage(runner: &Arc<Scripted>) -> ZfsStorage {
-    let place = |name: &str| Path::new("/zroot/kleene").join(name);
+    storage_at(runner, Path::new("/zroot/kleene"))
+}
+
+/// Storage whose root dataset is mounted there.
+fn storage_at(runner: &Arc<Scripted>, mountpoint: &Path) -> ZfsStorage {
+    let place = |name: &str| mountpoint.join(name);
     ZfsStorage {
         runner: runner.clone(),
         root: "zroot/kleene".to_owned(),
@@ -16,6 +21,7 @@ fn storage(runner: &Arc<Scripted>) -> ZfsStorage {
             volumes: place("volumes"),
         },
         mounted: |_| Ok(true),
+        comparisons: AtomicU64::new(0),
         _lock: None,
     }
 }
@@ -195,4 +201,123 @@ fn a_host_without_zfs_is_told_of_the_alternative() {
         assert!(message.contains("/var/lib/kleene"), "{message}");
         assert_eq!(runner.finish(), Ok(()));
     }
+}
+
+const CONTAINER: &str = "0123456789ab";
+
+/// Two trees that differ in many places, and what `changes` makes of them when `zfs diff` answers like
+/// this; `PLACE` stands for the container's mount point.
+fn compared(diff: Result<&str, &str>, clones: bool) -> Vec<String> {
+    use std::fs;
+
+    let ground = tempfile::tempdir().unwrap();
+    let new = ground.path().join("container").join(CONTAINER);
+    let old = ground.path().join(format!("comparing-{CONTAINER}-0"));
+    for (tree, text) in [(&old, "old"), (&new, "newer")] {
+        fs::create_dir_all(tree.join("etc/deep")).unwrap();
+        fs::create_dir_all(tree.join("var")).unwrap();
+        for file in ["etc/motd", "etc/deep/a b", "var/log", "top"] {
+            fs::write(tree.join(file), text).unwrap();
+        }
+    }
+    fs::write(old.join("etc/gone"), "").unwrap();
+    fs::create_dir_all(new.join("etc/renamed/inner")).unwrap();
+    fs::write(new.join("var/unnoticed"), "").unwrap();
+
+    let name = format!("zroot/kleene/container/{CONTAINER}");
+    let clone = format!("zroot/kleene/comparing-{CONTAINER}-0");
+    let origin = "zroot/kleene/image/abcdef012345@image";
+    let get = ["zfs", "get", "-Hp", "-o", "value", "origin", &name];
+    let diff = match diff {
+        Ok(text) => Answer::ok(text.replace("PLACE", &new.display().to_string())),
+        Err(text) => Answer::fail(2, text),
+    };
+    let script = Scripted::new()
+        .expect(&get, Answer::ok(format!("{origin}\n")))
+        .expect(&["zfs", "diff", "-H", origin, &name], diff);
+    let script = if clones {
+        let read_only = ["zfs", "clone", "-o", "readonly=on", origin, &clone];
+        script
+            .expect(&read_only, Answer::ok(""))
+            .expect(&["zfs", "destroy", &clone], Answer::ok(""))
+    } else {
+        script
+    };
+    let script = Arc::new(script);
+    let storage = storage_at(&script, ground.path());
+    let changes = storage.changes(&CONTAINER.parse().unwrap()).unwrap();
+    assert_eq!(script.finish(), Ok(()));
+    let line = |change: &Change| format!("{:?} {}", change.kind, change.path.display());
+    changes.iter().map(line).collect()
+}
+
+#[test]
+fn zfs_diff_says_where_to_look() {
+    assert_eq!(compared(Ok(""), false), Vec::<String>::new());
+    let everything = [
+        "Changed /etc",
+        "Changed /etc/deep/a b",
+        "Deleted /etc/gone",
+        "Changed /etc/motd",
+        "Added /etc/renamed",
+        "Added /etc/renamed/inner",
+        "Changed /top",
+        "Changed /var",
+        "Changed /var/log",
+        "Added /var/unnoticed",
+    ];
+    let diff = "M\tPLACE/etc\n\
+                M\tPLACE/etc/deep/a\\0040b\n\
+                M\tPLACE/etc/motd\t(+1)\n\
+                -\tPLACE/etc/gone\n\
+                R\tPLACE/etc/before\tPLACE/etc/renamed\n\
+                M\tPLACE/\n";
+    let [.., top, _, _, _] = &everything;
+    let mut told = everything[..6].to_vec();
+    told.push(top);
+    assert_eq!(compared(Ok(diff), true), told);
+    // Changed and changed back, and an entry of a directory that isn't told of itself.
+    let diff = "M\tPLACE/etc/deep\nM\tPLACE/var/log\n";
+    let told = ["Changed /etc/deep/a b", "Changed /var/log"];
+    assert_eq!(compared(Ok(diff), true), told);
+    // Where it doesn't exist, or can't be understood, everything is looked at.
+    for diff in [
+        Err("unrecognized command 'diff'"),
+        Ok("X\tPLACE/etc\n"),
+        Ok("M\t/elsewhere/etc\n"),
+        Ok("M\n"),
+        Ok("M\tPLACE/etc\\9\n"),
+    ] {
+        assert_eq!(compared(diff, true), everything, "{diff:?}");
+    }
+}
+
+#[test]
+fn a_quota_below_what_is_used_tells_both() {
+    let name = format!("zroot/kleene/container/{CONTAINER}");
+    let used = ["zfs", "get", "-Hp", "-o", "value", "used", &name];
+    let refusal = format!(
+        "cannot set property for '{name}': size is less than current used or reserved space"
+    );
+    let script = Scripted::new()
+        .expect(
+            &["zfs", "set", "quota=4096", &name],
+            Answer::fail(1, refusal),
+        )
+        .expect(&used, Answer::ok("70000\n"))
+        .expect(&used, Answer::ok("70000\n"))
+        .expect(&["zfs", "set", "quota=none", &name], Answer::ok(""));
+    with(script, |storage| {
+        let container = CONTAINER.parse().unwrap();
+        // To ZFS, a quota of nothing is none.
+        for bytes in [4096, 0] {
+            let refused = storage.set_quota(&container, Some(ByteSize::new(bytes)));
+            let Err(StorageError::Invalid(message)) = refused else {
+                panic!("{refused:?}");
+            };
+            let text = format!("limited to {bytes} bytes: 70000 bytes are in use");
+            assert!(message.contains(&text), "{message}");
+        }
+        storage.set_quota(&container, None).unwrap();
+    });
 }

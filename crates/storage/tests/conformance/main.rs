@@ -7,6 +7,7 @@
     reason = "a test's helpers may panic as well"
 )]
 
+mod changes;
 mod dir;
 mod dir_only;
 mod host_room;

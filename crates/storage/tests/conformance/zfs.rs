@@ -18,7 +18,11 @@ fn room() -> HostRoom<ZfsStorage, ZfsPool> {
                 .zfs(&["list", "-H", "-o", "name", "-t", "snapshot"])
                 .unwrap();
             let foreign = |name: &&str| name.contains("@kleene-") && name.starts_with(pool.name());
-            all.lines().filter(foreign).map(str::to_owned).collect()
+            let datasets = pool.zfs(&["list", "-H", "-o", "name"]).unwrap();
+            let comparing = format!("{}/comparing-", pool.kleene_root());
+            let clones = datasets.lines().filter(|name| name.starts_with(&comparing));
+            let snapshots = all.lines().filter(foreign);
+            snapshots.chain(clones).map(str::to_owned).collect()
         },
         ground,
     }

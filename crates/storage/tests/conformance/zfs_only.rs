@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kleene_command::System;
 use kleene_doors::storage::{
@@ -11,7 +12,7 @@ use kleene_doors::storage::{
 use kleene_monitor::root::open_root;
 use kleene_storage::ZfsStorage;
 use kleene_storage::testkit::ZfsPool;
-use kleene_types::{ContainerId, ImageId};
+use kleene_types::{ByteSize, ContainerId, ImageId};
 
 use crate::host_room::names;
 
@@ -327,4 +328,102 @@ fn an_adoption_that_was_cut_short_is_undone_at_the_next_start() {
     let storage = open(&root).unwrap();
     assert!(!storage.exists(&image).unwrap());
     assert_eq!(snapshots(&pool), [theirs]);
+}
+
+/// A container of an image that has this many bytes.
+fn container_with(storage: &ZfsStorage, bytes: usize) -> ContainerId {
+    let base = image();
+    let container = ContainerId::random();
+    storage.create(&base).unwrap();
+    // Not compressible, should that be turned on.
+    let noise: Vec<u8> = (0..bytes as u64)
+        .map(|number| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+        .collect();
+    fs::write(storage.mountpoint(&base).join("large"), noise).unwrap();
+    storage.snapshot(&at(&base)).unwrap();
+    let dataset = Dataset::Container(container.clone());
+    storage.clone_snapshot(&at(&base), &dataset).unwrap();
+    container
+}
+
+#[test]
+fn a_quota_limits_what_a_container_has_of_its_own() {
+    let pool = ZfsPool::create();
+    let storage = open(&pool.kleene_root()).unwrap();
+    assert!(storage.info().quotas);
+    // What it shares with its image doesn't count.
+    let container = container_with(&storage, 16 << 20);
+    let quota = ByteSize::new(6 << 20);
+    storage.set_quota(&container, Some(quota)).unwrap();
+    let place = storage.mountpoint(&Dataset::Container(container.clone()));
+    fs::write(place.join("small"), vec![1; 1 << 20]).unwrap();
+    assert!(fs::write(place.join("too-large"), vec![1; 16 << 20]).is_err());
+    fs::remove_file(place.join("too-large")).unwrap();
+    storage.set_quota(&container, None).unwrap();
+    fs::write(place.join("large-enough"), vec![1; 16 << 20]).unwrap();
+
+    // It takes a while until what was written counts.
+    let used = || {
+        storage
+            .usage(&Dataset::Container(container.clone()))
+            .unwrap()
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    while used() < 16 << 20 {
+        assert!(Instant::now() < until, "{} bytes are used", used());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let refused = storage.set_quota(&container, Some(quota));
+    let Err(StorageError::Invalid(message)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(message.contains(&quota.bytes().to_string()), "{message}");
+    assert!(message.contains("bytes are in use already"), "{message}");
+}
+
+#[test]
+fn usages_of_all_are_those_of_each() {
+    let pool = ZfsPool::create();
+    let storage = open(&pool.kleene_root()).unwrap();
+    for name in ["one", "two"] {
+        storage.create(&volume(name)).unwrap();
+    }
+    storage.snapshot(&at(&volume("one"))).unwrap();
+    let usages = storage.usages(DatasetKind::Volume).unwrap();
+    assert_eq!(usages.len(), 2, "{usages:?}");
+    for (dataset, bytes) in usages {
+        assert!(bytes > 0);
+        assert!([volume("one"), volume("two")].contains(&dataset));
+    }
+    assert_eq!(storage.usages(DatasetKind::Image).unwrap(), []);
+}
+
+#[test]
+fn a_comparison_that_was_cut_short_leaves_nothing_after_the_next_start() {
+    let pool = ZfsPool::create();
+    let root = pool.kleene_root();
+    let storage = open(&root).unwrap();
+    let container = container_with(&storage, 1);
+    let name = storage.name(&Dataset::Container(container.clone()));
+    let origin = pool
+        .zfs(&["get", "-H", "-o", "value", "origin", &name])
+        .unwrap();
+    let second = format!("{root}/comparing-{container}-0");
+    let theirs = format!("{root}/comparing-prices");
+    pool.zfs(&["clone", "-o", "readonly=on", origin.trim(), &second])
+        .unwrap();
+    pool.zfs(&["create", &theirs]).unwrap();
+    drop(storage);
+
+    let storage = open(&root).unwrap();
+    let left = pool.zfs(&["list", "-H", "-o", "name"]).unwrap();
+    assert!(!left.contains(&second), "{left}");
+    assert!(left.contains(&theirs), "{left}");
+    assert!(
+        !pool
+            .mountpoint()
+            .join(format!("kleene/comparing-{container}-0"))
+            .exists()
+    );
+    assert_eq!(storage.changes(&container).unwrap(), []);
 }
