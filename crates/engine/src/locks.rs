@@ -1,9 +1,11 @@
 //! Locks on single objects, so that operations on different ones don't wait for each other.
 //!
 //! An operation takes all of its locks at once: it waits until every one of them is free, then takes
-//! them together. So no two operations can wait for each other in a circle.
+//! them together. So no two operations can wait for each other in a circle. They come in the order in
+//! which they asked, as far as they want the same objects, so that many who share one can't keep out
+//! for ever who wants it alone. (Therefore nobody who holds a lock may ask for another one.)
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use kleene_types::{ContainerId, ExecId, ImageId, VolumeName};
@@ -33,9 +35,26 @@ pub(crate) enum Mode {
 /// The locks of one engine.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
-    /// Number of shared holders, or -1 for an exclusive one; objects that aren't held are absent.
-    held: Mutex<HashMap<Key, i64>>,
+    state: Mutex<State>,
     freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Number of shared holders, or -1 for an exclusive one; objects that aren't held are absent.
+    held: HashMap<Key, i64>,
+    /// What those who wait want, by the order in which they came.
+    waiting: BTreeMap<u64, Vec<(Key, Mode)>>,
+    next: u64,
+}
+
+impl State {
+    /// Whether who came as number `turn` must wait on.
+    fn blocks(&self, turn: u64, keys: &[(Key, Mode)]) -> bool {
+        let held = |(key, mode): &(Key, Mode)| blocked(self.held.get(key), *mode);
+        let earlier = || self.waiting.range(..turn);
+        keys.iter().any(held) || earlier().any(|(_, others)| conflict(keys, others))
+    }
 }
 
 /// Holds locks until it is dropped.
@@ -50,21 +69,28 @@ impl Locks {
     /// exclusive one counts.
     pub(crate) fn hold(&self, keys: impl IntoIterator<Item = (Key, Mode)>) -> Guard<'_> {
         let keys = merge(keys);
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut held = self
-            .freed
-            .wait_while(held, |held| {
-                keys.iter().any(|(key, mode)| blocked(held.get(key), *mode))
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = state.next;
+        state.next += 1;
+        if state.blocks(turn, &keys) {
+            state.waiting.insert(turn, keys.clone());
+            state = self
+                .freed
+                .wait_while(state, |state| state.blocks(turn, &keys))
+                .unwrap_or_else(PoisonError::into_inner);
+            state.waiting.remove(&turn);
+            // Those behind may have waited for this one's turn only.
+            self.freed.notify_all();
+        }
         for (key, mode) in &keys {
-            let count = held.entry(key.clone()).or_insert(0);
+            let count = state.held.entry(key.clone()).or_insert(0);
             *count = if *mode == Mode::Shared {
                 *count + 1
             } else {
                 -1
             };
         }
+        drop(state);
         Guard { locks: self, keys }
     }
 
@@ -82,6 +108,15 @@ fn blocked(count: Option<&i64>, mode: Mode) -> bool {
     }
 }
 
+/// Whether two can't hold what they want at the same time.
+fn conflict(keys: &[(Key, Mode)], others: &[(Key, Mode)]) -> bool {
+    let exclusive = |a: Mode, b: Mode| a == Mode::Exclusive || b == Mode::Exclusive;
+    keys.iter().any(|(key, mode)| {
+        let mut others = others.iter();
+        others.any(|(other, wanted)| key == other && exclusive(*mode, *wanted))
+    })
+}
+
 fn merge(keys: impl IntoIterator<Item = (Key, Mode)>) -> Vec<(Key, Mode)> {
     let mut merged: Vec<(Key, Mode)> = Vec::new();
     for (key, mode) in keys {
@@ -96,19 +131,17 @@ fn merge(keys: impl IntoIterator<Item = (Key, Mode)>) -> Vec<(Key, Mode)> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        let mut held = self
-            .locks
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let state = self.locks.state.lock();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
         for (key, _) in &self.keys {
-            match held.get_mut(key) {
+            match state.held.get_mut(key) {
                 Some(count) if *count > 1 => *count -= 1,
                 _ => {
-                    held.remove(key);
+                    state.held.remove(key);
                 }
             }
         }
+        drop(state);
         self.locks.freed.notify_all();
     }
 }
@@ -141,7 +174,7 @@ mod tests {
                 });
             }
         });
-        assert!(locks.held.lock().unwrap().is_empty());
+        assert!(locks.state.lock().unwrap().held.is_empty());
     }
 
     #[test]
@@ -150,8 +183,38 @@ mod tests {
         let first = locks.hold([(volume("a"), Mode::Shared)]);
         let second = locks.hold([(volume("a"), Mode::Shared)]);
         drop(first);
-        assert_eq!(locks.held.lock().unwrap().get(&volume("a")), Some(&1));
+        assert_eq!(locks.state.lock().unwrap().held.get(&volume("a")), Some(&1));
         drop(second);
         drop(locks.exclusive(volume("a")));
+    }
+
+    /// However many share an object all the time, who wants it alone gets it.
+    #[test]
+    fn who_wants_an_object_alone_is_not_kept_out() {
+        let locks = Locks::default();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // There is no moment at which nobody shares it, were it not for the turns.
+            let first = locks.hold([(volume("a"), Mode::Shared)]);
+            let alone = scope.spawn(|| {
+                let _alone = locks.exclusive(volume("a"));
+                done.store(true, Ordering::SeqCst);
+            });
+            while locks.state.lock().unwrap().waiting.is_empty() {
+                std::thread::yield_now();
+            }
+            let second = scope.spawn(|| {
+                let _second = locks.hold([(volume("a"), Mode::Shared)]);
+                assert!(done.load(Ordering::SeqCst), "it came later");
+            });
+            let other = locks.hold([(volume("b"), Mode::Exclusive)]);
+            while locks.state.lock().unwrap().waiting.len() < 2 {
+                std::thread::yield_now();
+            }
+            drop(other);
+            drop(first);
+            alone.join().unwrap();
+            second.join().unwrap();
+        });
     }
 }

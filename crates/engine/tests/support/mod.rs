@@ -171,8 +171,7 @@ impl World {
     /// What the last engine wants to be called for, and hasn't been yet; taken.
     pub fn later(&self) -> Vec<(Duration, Later)> {
         let supervisor = self.supervisor.lock().unwrap().clone();
-        let later = std::mem::take(&mut *supervisor.later.lock().unwrap());
-        later
+        std::mem::take(&mut *supervisor.later.lock().unwrap())
     }
 
     /// The next call that the last engine wants, as soon as it does; taken.
