@@ -4,8 +4,7 @@
 //! has no file open, its memory is out of reach for the container's processes (it isn't dumpable),
 //! and what they may find as its program is a sealed copy (see [`crate::sealed`]).
 //!
-//! Signals are blocked and waited for: process 1 of a namespace then gets those, too, that it has no
-//! handler for. `SIGKILL` and `SIGSTOP` alone can't be passed on.
+//! Signals are blocked and waited for. `SIGKILL` and `SIGSTOP` alone can't be passed on.
 
 use std::io;
 use std::ops::Range;
@@ -59,7 +58,7 @@ impl FirstProcess {
         match unsafe { sys::fork() }.or_fail(failed)? {
             None => {
                 rustix::process::setsid().or_fail(failed)?;
-                sys::unblock_signals().or_fail(failed)
+                sys::reset_signals().or_fail(failed)
             }
             Some(main) => {
                 withdraw();
@@ -75,7 +74,7 @@ impl FirstProcess {
         rustix::thread::set_name(NAME)?;
         // SAFETY: they lie there, and nothing reads them any more.
         unsafe { sys::rename(self.arguments.clone(), NAME.to_bytes()) };
-        sys::block_signals()
+        sys::catch_signals()
     }
 }
 

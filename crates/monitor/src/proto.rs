@@ -187,7 +187,7 @@ mod tests {
         let bytes = serde_json::to_vec(&message()).unwrap();
         let parsed = StartMessage::parse(&bytes).unwrap();
         assert_eq!(parsed.boot_id, "boot");
-        let mut value = serde_json::to_value(&message()).unwrap();
+        let mut value = serde_json::to_value(message()).unwrap();
         assert_eq!(value["version"], VERSION);
         for version in ["\"1\"", "3", "null"] {
             let version: serde_json::Value = serde_json::from_str(version).unwrap();

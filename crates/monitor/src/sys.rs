@@ -222,35 +222,30 @@ pub(crate) fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Blocks every signal, so that they can be waited for: those, too, that libc keeps to itself. Gives
-/// none of them up that arrives meanwhile.
+/// Blocks every signal, so that they can be waited for, and gives each a handler, which is never run:
+/// the kernel shows by that in `/proc/PID/status` that the process takes notice of them.
 ///
 /// # Errors
 /// Those of `sigprocmask(2)`.
-pub(crate) fn block_signals() -> io::Result<()> {
-    set_blocked(u64::MAX)
-}
-
-/// Blocks no signal any more.
-///
-/// # Errors
-/// Those of `sigprocmask(2)`.
-pub(crate) fn unblock_signals() -> io::Result<()> {
-    set_blocked(0)
-}
-
-fn set_blocked(mask: u64) -> io::Result<()> {
-    let old = std::ptr::null_mut::<u64>();
-    // SAFETY: the mask is as large as is said, and only read; the old one isn't asked for.
+pub(crate) fn catch_signals() -> io::Result<()> {
+    extern "C" fn handle(_: c_int) {}
+    let (all, old) = (u64::MAX, std::ptr::null_mut::<u64>());
+    // SAFETY: the mask is as large as is said, and only read; the old one isn't asked for. libc's
+    // function would leave out the signals that it keeps to itself.
     check(unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            &raw const mask,
+            &raw const all,
             old,
             size_of::<u64>(),
         )
     })?;
+    let handler: extern "C" fn(c_int) = handle;
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: the handler does nothing. It fails only for signals that can't have one.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
     Ok(())
 }
 

@@ -24,11 +24,11 @@ pub mod direct;
 /// No answer takes that long on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const APPLETS: [&str; 36] = [
+const APPLETS: [&str; 37] = [
     "sh", "cat", "chmod", "chown", "dd", "df", "echo", "env", "false", "find", "grep", "head",
     "hostname", "id", "ip", "kill", "ls", "mkdir", "mknod", "mount", "ping", "printf", "ps",
-    "readlink", "rm", "seq", "setsid", "sleep", "stat", "stty", "touch", "true", "tty", "umount",
-    "vi", "wc",
+    "readlink", "rm", "seq", "setsid", "sleep", "stat", "stty", "touch", "tr", "true", "tty",
+    "umount", "vi", "wc",
 ];
 
 /// A host and everything that containers on it are made of.
@@ -343,7 +343,12 @@ impl<'w> Running<'w> {
 
     /// Takes one frame; whether there may be more.
     pub fn receive(&mut self) -> bool {
-        match Frame::read(&mut self.stream).unwrap() {
+        let frame = Frame::read(&mut self.stream);
+        let frame = frame.unwrap_or_else(|error| {
+            let text = String::from_utf8_lossy(&self.received.stdout);
+            panic!("{error}; so far {text:?}")
+        });
+        match frame {
             Some(Frame::Stdout(data)) => self.received.stdout.extend(data),
             Some(Frame::Stderr(data)) => self.received.stderr.extend(data),
             Some(Frame::Exited(ExitStatus { code, .. })) => {
