@@ -92,29 +92,29 @@ async fn images_and_volumes_are_told_of() {
 #[tokio::test(flavor = "multi_thread")]
 async fn some_are_selected() {
     let daemon = Daemon::start().await;
-    for name in ["a", "ab"] {
+    for name in ["x", "xy"] {
         volume(&daemon, name).await;
     }
-    assert_eq!(daemon.delete("/volumes/a").await.0, 200);
+    assert_eq!(daemon.delete("/volumes/x").await.0, 200);
     let all = parse(&daemon.download_text(PAST).await);
     let image = all.iter().find(|event| event.kind == "image").unwrap();
     let removed = &all.last().unwrap().time;
     for (query, wanted) in [
-        ("&name=a&action=create", vec!["volume create a"]),
+        ("&name=x&action=create", vec!["volume create x"]),
         (
-            "&name=a&name=ab&action=create",
-            vec!["volume create a", "volume create ab"],
+            "&name=x&name=xy&action=create",
+            vec!["volume create x", "volume create xy"],
         ),
-        ("&id=a", vec!["volume create a", "volume remove a"]),
+        ("&id=x", vec!["volume create x", "volume remove x"]),
         (
             &format!("&id={}", &image.id[..5]),
             vec!["image create base:latest"],
         ),
         ("&action=explode", vec![]),
-        (&format!("&since={removed}"), vec!["volume remove a"]),
+        (&format!("&since={removed}"), vec!["volume remove x"]),
         (
             &format!("&kind=volume&until={removed}"),
-            vec!["volume create a", "volume create ab"],
+            vec!["volume create x", "volume create xy"],
         ),
         (&format!("&since={removed}&until={removed}"), vec![]),
     ] {
@@ -128,7 +128,7 @@ async fn some_are_selected() {
     let over = String::from_utf8(over.unwrap()).unwrap();
     assert_eq!(
         brief(&parse(&over)),
-        ["volume create a", "volume create ab"]
+        ["volume create x", "volume create xy"]
     );
 }
 
