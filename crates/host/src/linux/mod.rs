@@ -177,7 +177,9 @@ impl LinuxHost {
                 (Some(init), self.hierarchies.plan_to_join(container))
             }
         };
-        let params = self.jail_params(&request.jail_params)?;
+        // Who joins runs no commands of the host.
+        let host_commands = self.host_commands || join.is_some();
+        let params = JailParams::parse(&request.jail_params, host_commands)?;
         let jail = params.jail;
         let outside = self.outside.plan(request)?;
         let mut request = request.clone();

@@ -495,6 +495,21 @@ fn a_change_that_fails_half_way_is_taken_back() {
 }
 
 #[test]
+fn files_that_arent_there_matter_to_those_that_need_them_only() {
+    let mock = Mock::unified();
+    mock.group("unified", &[("pids.max", "max\n")]);
+    let pids = Limits {
+        pids: Some(7),
+        ..Limits::default()
+    };
+    mock.groups.update(&container(), &pids).unwrap();
+    assert_eq!(mock.value("unified", "pids.max"), "7");
+    let refused = mock.groups.update(&container(), &everything());
+    assert!(refused.is_err());
+    assert_eq!(mock.value("unified", "pids.max"), "7");
+}
+
+#[test]
 fn memory_in_use_stays_in_use_under_version_2() {
     let mock = Mock::unified();
     mock.group(

@@ -46,6 +46,8 @@ impl Hierarchies {
     ) -> Result<(), HostError> {
         let wanted = self.wanted(limits)?;
         let addressed = wanted.iter().map(|wanted| wanted.address(container));
+        // Where there is no such file, nothing has ever been limited by it.
+        let addressed = addressed.filter(|one| one.limits || one.setting.file.exists());
         let (mut there, missing): (Vec<Addressed>, Vec<Addressed>) =
             addressed.partition(|address| address.group.exists());
         memory_first_where_it_fits(&mut there);
@@ -64,8 +66,6 @@ impl Hierarchies {
             };
             write().map_err(|error| self.refusal(container, controller, &setting, &error))?;
         }
-        let missing = missing.into_iter().filter(|address| address.limits);
-        let missing: Vec<Addressed> = missing.collect();
         for Addressed {
             controller,
             group,
