@@ -16,6 +16,7 @@ mod bytes;
 mod cli;
 mod commands;
 mod config;
+mod copy;
 mod error;
 mod filter;
 mod format;

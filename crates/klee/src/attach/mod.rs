@@ -26,6 +26,7 @@ use crate::terminal::{self, RawMode};
 use crate::ui::Ui;
 pub use keys::DetachKeys;
 use signals::Signals;
+pub use stdio::Reader;
 
 /// How long the daemon may take to end a session that klee has left.
 const FAREWELL: Duration = Duration::from_secs(1);

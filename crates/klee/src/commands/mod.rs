@@ -194,6 +194,8 @@ commands! {
     shortcut "stats" Stats(container::stats);
     /// Show what happens
     shortcut "events" Events(container::events);
+    /// Copy files out of a container or into it
+    shortcut "cp" Cp(container::cp);
     /// Show what differs between a container and its image
     shortcut "diff" Diff(container::diff);
     /// Show the published ports of a container

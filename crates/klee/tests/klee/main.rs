@@ -11,10 +11,14 @@
 mod attached;
 mod common;
 mod containers;
+mod copying;
 mod images;
+mod lives;
+mod logs;
 mod networks;
 mod reference;
 mod settings;
 mod signals;
 mod tty;
 mod volumes;
+mod watching;

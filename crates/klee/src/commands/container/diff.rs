@@ -7,6 +7,7 @@ use crate::commands::Session;
 use crate::error::{CommandResult, Exit};
 use crate::format::Format;
 use crate::suggest::Noun;
+use crate::table::printable;
 
 /// Show what differs between a container and its image
 #[derive(Debug, Args)]
@@ -55,7 +56,8 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
             "deleted" => 'D',
             _ => '?',
         };
-        text.push_str(&format!("{letter} {}\n", change.path));
+        let path = printable(&change.path);
+        text.push_str(&format!("{letter} {path}\n"));
     }
     session.ui.raw(text.as_bytes())?;
     Ok(Exit::Success)

@@ -1,6 +1,7 @@
 //! Commands for containers.
 
 pub mod attach;
+pub mod cp;
 pub mod create;
 pub mod diff;
 pub mod events;
@@ -58,6 +59,8 @@ commands! {
     args "stats" Stats(stats);
     /// Show what happens
     args "events" Events(events);
+    /// Copy files out of a container or into it
+    args "cp" Cp(cp);
     /// Show what differs between a container and its image
     args "diff" Diff(diff);
     /// Show the published ports of a container

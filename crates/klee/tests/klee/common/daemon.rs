@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use futures_util::{SinkExt, StreamExt};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -26,9 +27,14 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 type Session = Arc<dyn Fn(Socket) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
+type Body = BoxBody<Bytes, std::io::Error>;
+
 #[derive(Clone)]
 enum Reply {
     Json(u16, Value),
+    Bytes(Vec<u8>),
+    /// Bytes without the end that was announced.
+    Cut(Vec<u8>),
     Hangup,
     Session(Session),
 }
@@ -45,6 +51,8 @@ pub struct Recorded {
     pub method: String,
     pub path: String,
     pub body: Value,
+    /// The body as it came.
+    pub bytes: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -66,6 +74,26 @@ impl Script {
             method,
             path: path.to_owned(),
             reply: Reply::Json(status, body),
+        });
+        self
+    }
+
+    /// Answers a request with bytes.
+    pub fn bytes(mut self, method: &'static str, path: &str, body: &[u8]) -> Self {
+        self.0.push(Rule {
+            method,
+            path: path.to_owned(),
+            reply: Reply::Bytes(body.to_vec()),
+        });
+        self
+    }
+
+    /// Answers a request with bytes and then breaks the connection.
+    pub fn cut(mut self, method: &'static str, path: &str, body: &[u8]) -> Self {
+        self.0.push(Rule {
+            method,
+            path: path.to_owned(),
+            reply: Reply::Cut(body.to_vec()),
         });
         self
     }
@@ -222,10 +250,11 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
 async fn answer(
     mut request: Request<Incoming>,
     shared: Arc<Shared>,
-) -> Result<Response<Full<Bytes>>, std::io::Error> {
+) -> Result<Response<Body>, std::io::Error> {
     let method = request.method().to_string();
     let path = request.uri().path_and_query().unwrap().to_string();
     let body = request.body_mut().collect().await.unwrap().to_bytes();
+    let bytes = body.to_vec();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let index = {
         let mut requests = shared.requests.lock().unwrap();
@@ -235,6 +264,7 @@ async fn answer(
             method: method.clone(),
             path: path.clone(),
             body,
+            bytes,
         });
         before
     };
@@ -249,6 +279,15 @@ async fn answer(
         .map(|rule| rule.reply.clone())
     {
         Some(Reply::Json(status, body)) => Ok(json_response(status, &body)),
+        Some(Reply::Bytes(bytes)) => Ok(Response::new(whole(bytes))),
+        Some(Reply::Cut(bytes)) => {
+            let pieces = [
+                Ok(Frame::data(bytes.into())),
+                Err(std::io::Error::other("cut")),
+            ];
+            let body = StreamBody::new(futures_util::stream::iter(pieces));
+            Ok(Response::new(BoxBody::new(body)))
+        }
         Some(Reply::Hangup) => Err(std::io::Error::other("hang up")),
         Some(Reply::Session(session)) => Ok(upgrade(request, session, path, shared)),
         None => Ok(json_response(
@@ -258,13 +297,19 @@ async fn answer(
     }
 }
 
-fn json_response(status: u16, body: &Value) -> Response<Full<Bytes>> {
+fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed()
+}
+
+fn json_response(status: u16, body: &Value) -> Response<Body> {
     let body = if body.is_null() {
         String::new()
     } else {
         body.to_string()
     };
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(whole(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     response
 }
@@ -274,7 +319,7 @@ fn upgrade(
     session: Session,
     path: String,
     shared: Arc<Shared>,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     let key = request.headers()["sec-websocket-key"].as_bytes();
     let mut builder = Response::builder()
         .status(101)
@@ -299,7 +344,7 @@ fn upgrade(
             .body = body;
         session(Socket(stream)).await;
     });
-    builder.body(Full::default()).unwrap()
+    builder.body(whole(Bytes::new())).unwrap()
 }
 
 /// The daemon's end of a WebSocket whose configuration frame has been read.
