@@ -285,7 +285,12 @@ pub trait Storage: Send + Sync {
         Ok(usages)
     }
 
-    /// What differs between a container and the snapshot that it was cloned from, by path.
+    /// What differs between a container and the snapshot that it was cloned from, by path. A container
+    /// that is no clone is compared with an empty tree.
+    ///
+    /// The root alone isn't listed because entries came or went in it. Empty directories `/dev`,
+    /// `/proc` and `/sys` that the snapshot lacks aren't listed either: containers need them as mount
+    /// points, and get them when they start. What else is made for mounts is listed.
     ///
     /// # Errors
     /// [`StorageError::NotFound`].

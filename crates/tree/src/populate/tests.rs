@@ -125,6 +125,36 @@ fn killed_anywhere_it_is_finished_or_undone() {
     assert!(outcomes.is_sorted(), "one point of no return: {outcomes:?}");
 }
 
+/// As above, with so many files that several threads are at work when the process is killed.
+#[test]
+fn killed_in_the_middle_of_many_files_it_is_finished_or_undone() {
+    let scratch = scratch();
+    let source = Dir::new(&scratch, "source");
+    fill(&source);
+    for number in 0..1200 {
+        let directory = source.join(format!("many-{}", number / 150));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(number.to_string()), vec![1; number]).unwrap();
+    }
+    let mut outcomes = Vec::new();
+    for at in (0..).step_by(61) {
+        let target = new_target(&scratch, &format!("target-{at}"));
+        let work = |hook: Hook<'_>| {
+            let _ = populate_locked(source.fd(), target.fd(), hook);
+        };
+        let killed = killed_at(at, work);
+        recover_populate(target.fd()).unwrap();
+        let finished = assert_all_or_nothing(&source, &target);
+        outcomes.push(finished);
+        crate::remove_contents(target.fd()).unwrap();
+        if !killed {
+            assert!(finished);
+            break;
+        }
+    }
+    assert!(outcomes.len() >= 5, "{outcomes:?}");
+}
+
 #[test]
 fn the_next_populate_recovers_first() {
     let scratch = scratch();
