@@ -16,6 +16,7 @@ use std::path::Path;
 use common::{Container, World, check_meeting_mounts, groups, mounted_beneath, process, terminal};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{Host, Probe, Process, Stdin, WindowSize};
+use kleene_types::{ByteSize, Init};
 
 const RUNC: &str = "/usr/sbin/runc";
 const CRUN: &str = "/usr/bin/crun";
@@ -240,5 +241,66 @@ fn crun_works_or_says_why_not() {
         let failure = container.refused(process(&["nosuch"]));
         assert_eq!(failure.code, 127, "{failure}");
     }
+    assert_gone(&world, &container);
+}
+
+#[test]
+fn limits_and_directories_are_passed_on() {
+    let world = runc();
+    let mut container = world.container();
+    container.setup.shm_size = Some(ByteSize::new(3 << 20));
+    let limited = |directory: &str| Process {
+        cwd: Some(directory.parse().unwrap()),
+        ulimits: vec!["nofile=77:99".parse().unwrap(), "core=0".parse().unwrap()],
+        ..process(&[
+            "sh",
+            "-c",
+            "pwd; ulimit -Sn; ulimit -Hn; ulimit -c; df -k /dev/shm | grep -c 3072",
+        ])
+    };
+    let seen = container.run_process(limited("/srv/first")).ok();
+    assert_eq!(seen, "/srv/first\n77\n99\n0\n1\n");
+    let init = container.idle();
+    let seen = init.join(limited("/srv/joined")).finish().ok();
+    assert_eq!(seen, "/srv/joined\n77\n99\n0\n1\n");
+    init.kill();
+    assert_gone(&world, &container);
+}
+
+#[test]
+fn what_it_has_not_got_is_refused() {
+    let world = runc();
+    let mut container = world.container();
+    container.setup.init = Init::Main;
+    let failure = container.refused(process(&["true"]));
+    assert_eq!(failure.code, 125);
+    assert_eq!(
+        failure.message,
+        "an init process can't be had of an outside OCI runtime: leave it out, or the setting \
+         oci_runtime"
+    );
+    assert_gone(&world, &container);
+}
+
+#[test]
+fn control_groups_have_their_limits() {
+    let world = runc();
+    let mut container = world.container();
+    container.setup.limits.pids = Some(40);
+    container.setup.limits.memory = Some(ByteSize::new(64 << 20));
+    let init = container.idle();
+    let top = Path::new("/sys/fs/cgroup");
+    let value = |old: &str, new: &str| {
+        let old = old.replace("ID", container.id.as_str());
+        let old = fs::read_to_string(top.join(old));
+        let new = top.join("kleene").join(container.id.as_str()).join(new);
+        old.or_else(|_| fs::read_to_string(new)).unwrap()
+    };
+    assert_eq!(value("pids/kleene/ID/pids.max", "pids.max"), "40\n");
+    let memory = value("memory/kleene/ID/memory.limit_in_bytes", "memory.max");
+    assert_eq!(memory, "67108864\n");
+    let status = fs::read_to_string(format!("/proc/{}/cgroup", init.pid)).unwrap();
+    assert!(status.contains(container.id.as_str()), "{status}");
+    init.kill();
     assert_gone(&world, &container);
 }
