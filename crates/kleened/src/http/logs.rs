@@ -380,7 +380,10 @@ async fn grown(frames: &mut FrameReader<tokio::net::UnixStream>) -> bool {
         };
         match frame {
             Ok(Some(Frame::Exited(_)) | None) | Err(_) => return false,
-            Ok(Some(frame)) => grown |= frame == Frame::Grown,
+            // What was written between our first look and the monitor's knowing of us isn't told of
+            // by another frame than its first.
+            Ok(Some(Frame::Grown | Frame::Started(_))) => grown = true,
+            Ok(Some(_)) => {}
         }
     }
 }
