@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use kleene_doors::host::{ExitStatus, Probe};
-use kleene_store::{ContainerRecord, ExecRecord};
+use kleene_store::{ContainerRecord, ExecRecord, StoreError, Transaction};
 use kleene_types::{ContainerId, ExecId, Timestamp};
 use tracing::{error, warn};
 
@@ -161,7 +161,7 @@ impl Engine {
         let taken_over = taken_over.unwrap_or(false);
         let waits = !taken_over && wants_restart(&container);
         let superfluous = self.superfluous_execs(&exec)?;
-        let deleted = self.store.write(|transaction| {
+        let deleted = self.write_run(&container, |transaction| {
             transaction.put_exec(&exec)?;
             transaction.put_container(&container)?;
             delete_execs(transaction, superfluous)
@@ -188,11 +188,26 @@ impl Engine {
         self.emit(died);
     }
 
-    /// Removes a container that was to be removed when it stops. Its lock is held by the caller.
+    /// Removes a container that was to be removed when it stops. Its lock is held by the caller. The
+    /// journal isn't needed: the next start of the daemon removes such containers, and what is left
+    /// of them.
     pub(crate) fn finish_auto_remove(&self, container: &ContainerRecord) {
-        if let Err(problem) = self.remove_locked(container) {
-            let id = &container.id;
+        let id = &container.id;
+        if let Err(problem) = self.finish_removing_container(id, None) {
             error!(container = %id, %problem, "the container can't be removed: remove it by hand");
+        }
+    }
+
+    /// Writes down the start or end of a container. A machine that loses power loses one that removes
+    /// itself in any case, so nobody waits for the disk.
+    pub(crate) fn write_run<T>(
+        &self,
+        container: &ContainerRecord,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match container.auto_remove {
+            true => self.store.write_soon(work),
+            false => self.store.write(work),
         }
     }
 
@@ -217,9 +232,9 @@ impl Engine {
 }
 
 fn delete_execs(
-    transaction: &kleene_store::Transaction<'_>,
+    transaction: &Transaction<'_>,
     execs: Vec<ExecId>,
-) -> Result<Vec<ExecId>, kleene_store::StoreError> {
+) -> Result<Vec<ExecId>, StoreError> {
     let mut deleted = Vec::new();
     for id in execs {
         // Whoever deletes the record is the one to clean up.

@@ -210,7 +210,13 @@ impl Engine {
         }
         self.host.clean(id)?;
         self.discard(Dataset::Container(id.clone()))?;
-        self.removed(operation, |transaction| transaction.delete_container(id))
+        let record = self.store.container(id)?;
+        self.removed(operation, |transaction| transaction.delete_container(id))?;
+        self.running.forget(id);
+        if let Some(container) = record {
+            self.emit(NewEvent::container("remove", id, &container.name));
+        }
+        Ok(())
     }
 
     pub(crate) fn finish_removing_image(

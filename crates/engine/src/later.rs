@@ -33,7 +33,7 @@ impl Engine {
         let _lock = self.locks.exclusive(Key::Container(id.clone()));
         match self.store.container(id)? {
             Some(container) if container.auto_remove && container.last_run.is_none() => {
-                self.remove_locked(&container)
+                self.remove_locked(id)
             }
             _ => Ok(()),
         }

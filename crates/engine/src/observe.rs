@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Component, Path};
+use std::time::Duration;
 
 use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
 use kleene_doors::host::HostError;
@@ -14,6 +15,9 @@ use kleene_types::{ExecId, Timestamp};
 use crate::locks::{Guard, Key, Mode};
 use crate::running::Init;
 use crate::{ContainerState, Engine, EngineError, Exit, LogView, StartedExec, StatsView};
+
+/// How long it takes at most until the end of a process is noticed.
+const END_RECORDED: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Usage of the named containers, or of all that run when none is named: in the order in which
@@ -185,9 +189,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::ContainerNotFound`].
     pub fn stat_path(&self, reference: &str, path: &Path) -> Result<Option<PathStat>, EngineError> {
-        let files = self.files(reference, path, Mode::Shared)?;
-        let found = self.host.stat_path(&files.of, path);
-        found.map_err(|error| not_running(error, &files.container))
+        self.with_files(reference, path, Mode::Shared, |files| {
+            Ok(self.host.stat_path(&files.of, path)?)
+        })
     }
 
     /// Writes what is at a path in a container as a tar archive: see
@@ -202,9 +206,9 @@ impl Engine {
         path: &Path,
         to: &mut dyn Write,
     ) -> Result<(), EngineError> {
-        let files = self.files(reference, path, Mode::Shared)?;
-        let read = self.host.read_archive(&files.of, path, to);
-        read.map_err(|error| not_running(error, &files.container))
+        self.with_files(reference, path, Mode::Shared, |files| {
+            Ok(self.host.read_archive(&files.of, path, to)?)
+        })
     }
 
     /// Unpacks a tar archive in a directory of a container. One that doesn't run is neither started
@@ -220,10 +224,11 @@ impl Engine {
         from: &mut dyn Read,
         options: UnpackOptions,
     ) -> Result<(), EngineError> {
-        let files = self.files(reference, directory, Mode::Exclusive)?;
-        refuse_read_only(&files.container, directory)?;
-        let written = self.host.write_archive(&files.of, directory, from, options);
-        written.map_err(|error| not_running(error, &files.container))
+        self.with_files(reference, directory, Mode::Exclusive, |files| {
+            refuse_read_only(&files.container, directory).map_err(FilesError::Engine)?;
+            let written = self.host.write_archive(&files.of, directory, from, options);
+            Ok(written?)
+        })
     }
 
     /// A container that runs, and its first process.
@@ -235,11 +240,35 @@ impl Engine {
         }
     }
 
+    /// Works with a container's files. One that has just ended still seems to run: then the work is
+    /// done again once its end is recorded. (The host hasn't begun it, for want of a process.)
+    fn with_files<T>(
+        &self,
+        reference: &str,
+        path: &Path,
+        mode: Mode,
+        mut work: impl FnMut(&Files<'_>) -> Result<T, FilesError>,
+    ) -> Result<T, EngineError> {
+        check_path(path)?;
+        let files = self.files(reference, mode)?;
+        let ended = match (work(&files), &files.of) {
+            (Err(FilesError::Host(HostError::NotRunning(_))), FilesOf::Running { init }) => init,
+            (result, _) => return result.map_err(|error| error.told(&files.container)),
+        };
+        let id = &files.container.id;
+        self.running.wait(id, ended, END_RECORDED);
+        drop(
+            self.locks
+                .hold([(Key::Container(id.clone()), Mode::Shared)]),
+        );
+        let files = self.files(reference, mode)?;
+        work(&files).map_err(|error| error.told(&files.container))
+    }
+
     /// How a container's files are reached. One that doesn't run is locked as long as they are used:
     /// its file systems are mounted for that, and a second time they must not be. One that runs is
     /// not, since its end couldn't be recorded as long as it was.
-    fn files(&self, reference: &str, path: &Path, mode: Mode) -> Result<Files<'_>, EngineError> {
-        check_path(path)?;
+    fn files(&self, reference: &str, mode: Mode) -> Result<Files<'_>, EngineError> {
         let id = self.find_container(reference)?.id;
         if let Some(init) = self.running.get(&id) {
             return Ok(Files {
@@ -277,6 +306,27 @@ struct Files<'a> {
     of: FilesOf,
     container: ContainerRecord,
     _lock: Option<Guard<'a>>,
+}
+
+/// Why something can't be done with a container's files.
+enum FilesError {
+    Host(HostError),
+    Engine(EngineError),
+}
+
+impl From<HostError> for FilesError {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
+}
+
+impl FilesError {
+    fn told(self, container: &ContainerRecord) -> EngineError {
+        match self {
+            Self::Host(error) => not_running(error, container),
+            Self::Engine(error) => error,
+        }
+    }
 }
 
 /// The host's error about a container; that it doesn't run is told by the container's name.

@@ -213,7 +213,7 @@ impl Engine {
             Cause::Daemon => {}
             Cause::Policy => container.restarts = container.restarts.saturating_add(1),
         }
-        let recorded = self.store.write(|transaction| {
+        let recorded = self.write_run(&container, |transaction| {
             transaction.put_container(&container)?;
             transaction.put_exec(&exec)
         });

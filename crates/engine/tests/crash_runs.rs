@@ -391,3 +391,27 @@ fn a_process_that_joins() {
         },
     );
 }
+
+/// One that removes itself is gone afterwards, however far its run or its removal had come.
+#[test]
+fn one_that_removes_itself() {
+    at_every_step(
+        |_, engine| {
+            let new = NewContainer {
+                auto_remove: true,
+                ..with(RestartPolicy::No, &["exec.poststop=over"])
+            };
+            engine.container_create(new).unwrap();
+            start(engine, &id(engine));
+        },
+        |world, engine| {
+            let run = show(engine, &id(engine)).record.last_run.unwrap().init;
+            world.host.finish(&run, 7);
+            engine.exec_ended(&run, None).map(drop)
+        },
+        |world, engine, _| {
+            assert!(engine.container_inspect("cc").is_err());
+            assert!(world.host.known().is_empty());
+        },
+    );
+}

@@ -479,3 +479,64 @@ fn volume((name, created, populated): VolumeColumns) -> Result<VolumeRecord, Sto
         populated,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kleene_types::Timestamp;
+
+    fn volume(name: &str) -> VolumeRecord {
+        VolumeRecord {
+            name: name.parse().unwrap(),
+            created: Timestamp::now(),
+            populated: false,
+        }
+    }
+
+    fn names(store: &Store) -> Vec<String> {
+        let volumes = store.unused_volumes().unwrap();
+        volumes.into_iter().map(|v| v.name.to_string()).collect()
+    }
+
+    /// Whatever becomes of a write that needn't wait for the disk, the next one waits again.
+    #[test]
+    fn only_single_writes_do_not_wait_for_the_disk() {
+        let store = Store::in_memory().unwrap();
+        let level = || -> i64 {
+            let connection = store.lock();
+            connection
+                .query_row("PRAGMA synchronous", [], |row| row.get(0))
+                .unwrap()
+        };
+        let full = 2;
+        store
+            .write_soon(|transaction| transaction.put_volume(&volume("a")))
+            .unwrap();
+        assert_eq!(level(), full);
+        let failed: Result<(), StoreError> = store.write_soon(|transaction| {
+            transaction.put_volume(&volume("b"))?;
+            Err(StoreError::NoSpace)
+        });
+        assert!(failed.is_err());
+        assert_eq!(level(), full);
+        assert_eq!(names(&store), ["a"]);
+    }
+
+    #[test]
+    fn an_operation_begins_with_its_records_or_not_at_all() {
+        let store = Store::in_memory().unwrap();
+        let step = Step::RemoveVolume("a".parse().unwrap());
+        let steps = std::slice::from_ref(&step);
+        assert!(store.begin_with(steps, |_| Err(StoreError::Taken)).is_err());
+        assert_eq!(store.journal().unwrap(), []);
+        let operation = store
+            .begin_with(steps, |transaction| transaction.put_volume(&volume("a")))
+            .unwrap();
+        assert_eq!(store.journal().unwrap(), [JournalEntry { operation, step }]);
+        assert_eq!(names(&store), ["a"]);
+        store
+            .write_soon(|transaction| transaction.finish(operation))
+            .unwrap();
+        assert_eq!(store.journal().unwrap(), []);
+    }
+}

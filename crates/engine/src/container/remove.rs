@@ -1,9 +1,8 @@
 //! Removing containers.
 
-use kleene_store::{ContainerRecord, Step};
+use kleene_store::Step;
 use kleene_types::ContainerId;
 
-use crate::events::NewEvent;
 use crate::locks::Key;
 use crate::{Engine, EngineError};
 
@@ -41,7 +40,7 @@ impl Engine {
 
     pub(crate) fn remove_recorded(&self, id: &ContainerId) -> Result<(), EngineError> {
         let _lock = self.locks.exclusive(Key::Container(id.clone()));
-        let container = self.recorded_container(id)?;
+        self.recorded_container(id)?;
         match self.running.get(id) {
             Some(init) if init.paused => Err(EngineError::InUse(
                 "you cannot remove a paused container: stop it first".to_owned(),
@@ -49,19 +48,15 @@ impl Engine {
             Some(_) => Err(EngineError::InUse(
                 "you cannot remove a running container".to_owned(),
             )),
-            None => self.remove_locked(&container),
+            None => self.remove_locked(id),
         }
     }
 
     /// Removes a container that doesn't run, and whose lock the caller holds. It isn't restarted any
     /// more, either.
-    pub(crate) fn remove_locked(&self, container: &ContainerRecord) -> Result<(), EngineError> {
-        let id = &container.id;
+    pub(crate) fn remove_locked(&self, id: &ContainerId) -> Result<(), EngineError> {
         self.remove_for_good(Step::RemoveContainer(id.clone()), |operation| {
             self.finish_removing_container(id, operation)
-        })?;
-        self.running.forget(id);
-        self.emit(NewEvent::container("remove", id, &container.name));
-        Ok(())
+        })
     }
 }
