@@ -275,7 +275,7 @@ fn files_of_containers_that_run_and_that_do_not() {
         let archive = pack(&engine, "/bin/sh").unwrap();
         unpack(&engine, "/etc", &archive).unwrap();
         assert_eq!(world.fs.read(&root.join("etc/sh")).unwrap(), b"#!");
-        world.fs.remove(&root.join("etc/sh"));
+        world.fs.remove_all(&root.join("etc/sh"));
         unpack(&engine, "/data", &archive).unwrap();
         assert_eq!(world.in_volume("data"), ["sh"], "{round}");
         let refused = unpack(&engine, "/fixed", &archive).unwrap_err();
