@@ -131,6 +131,18 @@ impl App {
         self.run_within(&self.transfers, work).await
     }
 
+    /// As [`App::run`], for the end of a process. Operations wait for such news, so it waits for none
+    /// of them.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn report<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        run(&self.engine, work).await
+    }
+
     async fn run_within<T: Send + 'static>(
         &self,
         permits: &Arc<Semaphore>,

@@ -8,6 +8,7 @@ pub mod http;
 pub mod listen;
 pub mod lock;
 pub mod logs;
+pub mod progress;
 pub mod server;
 pub mod supervisor;
 pub mod tls;

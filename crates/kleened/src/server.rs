@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::app::{Activity, Stop};
 use crate::listen::{Listener, Socket};
+use crate::progress::Watched;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -25,6 +26,9 @@ const HEADER_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long nothing is accepted after the system had no more descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a client may take nothing of an answer when the daemon ends.
+const STUCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a TCP client may be unreachable before its connection ends.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -126,6 +130,7 @@ impl Server {
 
     async fn http(&self, connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let service = TowerToHyperService::new(self.router.clone());
+        let (connection, progress) = Watched::new(connection);
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_LIMIT)
@@ -136,7 +141,12 @@ impl Server {
             served = &mut serving => served,
             () = self.stop.wait() => {
                 serving.as_mut().graceful_shutdown();
-                serving.await
+                tokio::select! {
+                    served = &mut serving => served,
+                    () = progress.stuck(STUCK_LIMIT) => {
+                        return debug!("a client that takes nothing was cut off");
+                    }
+                }
             }
         };
         if let Err(problem) = served {

@@ -19,12 +19,12 @@ use kleene_doors::host::HostError;
 use kleene_doors::observe::{
     CpuUsage, InterfaceUsage, IoUsage, MemoryUsage, PidsUsage, ProcessInfo, Stats,
 };
-use kleene_engine::Engine;
+use kleene_engine::{Engine, Later, Supervisor};
 use kleene_host::fake::{Op, Stage};
-use kleene_types::{ContainerId, Timestamp};
+use kleene_types::{ContainerId, ExecId, Timestamp};
 use kleened::app::OPERATIONS;
 use serde_json::{Value, json};
-use support::{Daemon, message, send_over};
+use support::{Daemon, PATIENCE, QUICK, message, send_over};
 use tokio::task::JoinHandle;
 
 /// A POST without a body.
@@ -513,4 +513,95 @@ async fn paused_containers_refuse_what_they_cannot_do() {
     let limit = Duration::from_secs(20);
     let stopped = tokio::time::timeout(limit, post(&daemon, "/containers/web/stop")).await;
     assert_eq!(stopped.unwrap().0, 200, "a paused container can be stopped");
+}
+
+/// A daemon with a running container that has printed more than sockets hold.
+async fn chatty() -> (Daemon, ExecId) {
+    let daemon = Daemon::start_with(QUICK, |host| Arc::new(host)).await;
+    daemon.container("web", &["sleep"]).await;
+    let init = daemon.run_detached("web").await;
+    for _ in 0..64 {
+        daemon.host.print(&init, &[b'x'; 64 << 10]);
+    }
+    (daemon, init)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemons_end_closes_hundreds_of_streams() {
+    const EACH: usize = 75;
+    let (daemon, init) = chatty().await;
+    let mut sessions = Vec::new();
+    let mut answers = Vec::new();
+    let mut waiters = Vec::new();
+    for _ in 0..EACH {
+        let mut session = daemon.session("/exec/attach", None).await;
+        session.send_text(r#"{"container_id": "web"}"#).await;
+        session.starting().await;
+        sessions.push(session);
+        // These read nothing of their answers.
+        for path in ["/containers/web/logs?follow=true", "/events"] {
+            answers.push(daemon.open("GET", path, Body::empty()).await);
+        }
+        waiters.push(waiting(&daemon, "/containers/web/wait").await);
+    }
+    assert_eq!(daemon.get("/containers/web/top").await.0, 200);
+    daemon.stop.send_replace(true);
+    for mut session in sessions {
+        assert_eq!(session.closed().await.0, 1011);
+    }
+    for waiter in waiters {
+        assert_eq!(waiter.await.unwrap().0, 503);
+    }
+    let ended = tokio::time::timeout(PATIENCE, daemon.server).await;
+    ended
+        .expect("clients that read nothing are cut off")
+        .unwrap()
+        .unwrap();
+    drop(answers);
+    assert_eq!(daemon.host.seen(&init).unwrap().stage, Stage::Running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attached_client_that_reads_nothing_does_not_outlive_the_daemon() {
+    let (daemon, init) = chatty().await;
+    let mut session = daemon.session("/exec/attach", None).await;
+    session.send_text(r#"{"container_id": "web"}"#).await;
+    session.starting().await;
+    for _ in 0..64 {
+        daemon.host.print(&init, &[b'x'; 64 << 10]);
+    }
+    daemon.stop.send_replace(true);
+    let idle = tokio::time::timeout(PATIENCE, daemon.app.sessions.idle()).await;
+    idle.expect("its session is over");
+    drop(session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_begun_when_the_daemon_ends() {
+    let daemon = Daemon::start().await;
+    let create = async |name: &str| {
+        let config = json!({
+            "name": name, "image": "base", "network_driver": "host", "auto_remove": true,
+        });
+        support::id_of(daemon.post("/containers/create", config).await, 201)
+    };
+    let remove = |id: &str| {
+        let container = id.parse().unwrap();
+        let call = Later::RemoveUnstarted { container };
+        daemon.watcher.call_later(Duration::ZERO, call);
+    };
+    let first = create("first").await;
+    let gone = waiting(&daemon, "/containers/first/wait?condition=removed").await;
+    remove(&first);
+    assert_eq!(gone.await.unwrap().0, 200);
+    let second = create("second").await;
+    let tasks = tokio::runtime::Handle::current().metrics();
+    daemon.stop.send_replace(true);
+    daemon.server.await.unwrap().unwrap();
+    let before = tasks.num_alive_tasks();
+    remove(&second);
+    while tasks.num_alive_tasks() > before {
+        tokio::task::yield_now().await;
+    }
+    assert!(daemon.engine.container_inspect("second").is_ok());
 }

@@ -1,16 +1,23 @@
 //! What requests bring: bodies, path segments and queries, with errors that say what is wrong.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::error::ApiError;
 use crate::config::did_you_mean;
 
 /// Largest body that is read: 16 MiB.
 pub const MAX_BODY: usize = 16 << 20;
+
+/// How long a client may take to send it.
+const BODY_LIMIT: Duration = Duration::from_secs(60);
 
 /// A JSON body, whatever content type the client gives it.
 pub struct JsonBody<T>(pub T);
@@ -32,7 +39,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 }
 
 async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
-    match Limited::new(body, MAX_BODY).collect().await {
+    let Ok(read) = timeout(BODY_LIMIT, Limited::new(body, MAX_BODY).collect()).await else {
+        return Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!(
+                "the request's body didn't come within {} seconds",
+                BODY_LIMIT.as_secs()
+            ),
+        ));
+    };
+    match read {
         Ok(collected) => Ok(collected.to_bytes().into()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::bad_request(format!(
             "the request's body is too large: at most {MAX_BODY} bytes are read"
@@ -233,6 +249,15 @@ mod tests {
     fn params(pairs: &[(&str, &str)]) -> Params {
         let owned = |(a, b): &(&str, &str)| ((*a).to_owned(), (*b).to_owned());
         Params(pairs.iter().map(owned).collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_do_not_come_are_not_waited_for() {
+        let stuck = Body::from_stream(futures_util::stream::pending::<
+            Result<Vec<u8>, std::io::Error>,
+        >());
+        let error = read(stuck).await.unwrap_err();
+        assert_eq!(error.status, StatusCode::REQUEST_TIMEOUT);
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(super) async fn ended(
     let exec = id.clone();
     let seen_out_of_memory = status.as_ref().is_some_and(|status| status.out_of_memory);
     let ended = app
-        .run(move |engine| engine.exec_ended(&exec, status))
+        .report(move |engine| engine.exec_ended(&exec, status))
         .await;
     let ended = match ended {
         Ok(ended) => ended,

@@ -94,7 +94,7 @@ pub(super) async fn relay(
 /// Sends a signal to a process.
 pub(super) async fn signal(app: &App, exec: &ExecId, number: i32) {
     let id = exec.clone();
-    let sent = app.run(move |engine| engine.exec_signal(&id, number));
+    let sent = app.ask(move |engine| engine.exec_signal(&id, number));
     if let Err(problem) = sent.await {
         // It has ended in the meantime.
         debug!(%exec, signal = number, %problem, "a signal was not sent");

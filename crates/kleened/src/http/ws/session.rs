@@ -5,7 +5,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use kleene_api::{MessageType, WebSocketMessage, close_code};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::app::{Stop, Timing};
 use crate::http::extract::parse_object;
@@ -113,8 +113,18 @@ impl Session {
             code,
             reason: reason.to_close_reason().into(),
         };
-        let limit = self.timing.close;
-        if self.send(Message::Close(Some(frame))).await.is_ok() {
+        let (limit, stop) = (self.timing.close, self.stop.clone());
+        let overdue = async {
+            stop.wait().await;
+            sleep(limit).await;
+        };
+        // A client that reads slowly gets the output before the frame, however long that takes: but
+        // not beyond the daemon's end.
+        let sent = tokio::select! {
+            sent = self.send(Message::Close(Some(frame))) => sent,
+            () = overdue => Err(Gone),
+        };
+        if sent.is_ok() {
             let drained = async { while let Some(Ok(_)) = self.source.next().await {} };
             // A client that doesn't answer is cut off.
             let _ = timeout(limit, drained).await;
