@@ -78,6 +78,33 @@ struct File {
     tlscert: Option<PathBuf>,
     tlskey: Option<PathBuf>,
     tlscacert: Option<PathBuf>,
+    /// Which file it is, for messages.
+    #[serde(skip)]
+    origin: Option<Origin>,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+struct Origin {
+    path: PathBuf,
+    text: String,
+}
+
+impl File {
+    /// An error with the file and line that the value of a key came from.
+    fn at(&self, key: &str, error: CommandError) -> CommandError {
+        let Some(Origin { path, text }) = &self.origin else {
+            return error;
+        };
+        let names = |line: &str| {
+            let rest = line.trim_start().strip_prefix(key);
+            rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
+        };
+        match text.lines().position(names) {
+            Some(index) => error.within(&format!("{}:{}", path.display(), index + 1)),
+            None => error.within(&path.display().to_string()),
+        }
+    }
 }
 
 /// Gathers the settings.
@@ -139,12 +166,17 @@ fn read(path: &Path) -> Result<Option<File>, CommandError> {
             )));
         }
     };
-    parse(&text)
-        .map(Some)
-        .map_err(|what| CommandError::failure(format!("{}: {what}", path.display())))
+    match parse(&text) {
+        Ok(file) => {
+            let path = path.to_owned();
+            let origin = Some(Origin { path, text });
+            Ok(Some(File { origin, ..file }))
+        }
+        Err(what) => Err(CommandError::failure(format!("{}:{what}", path.display()))),
+    }
 }
 
-/// The error names line and key.
+/// The error begins with the line, and names the key.
 fn parse(text: &str) -> Result<File, String> {
     serde_saphyr::from_str::<Option<File>>(text)
         .map(Option::unwrap_or_default)
@@ -155,7 +187,7 @@ fn parse(text: &str) -> Result<File, String> {
                 .and_then(|index| text.lines().nth(index))
                 .unwrap_or_default();
             let error = error.without_snippet();
-            format!("{error}: '{}'", quoted.trim())
+            format!("{line}: {error}: '{}'", quoted.trim())
         })
 }
 
@@ -165,23 +197,24 @@ fn merge(
     file: File,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Settings, CommandError> {
-    let path = |flag: &Option<PathBuf>, name: &str, file: Option<PathBuf>| {
-        flag.clone().or(variable(name).map(PathBuf::from)).or(file)
+    let path = |flag: &Option<PathBuf>, name: &str, file: &Option<PathBuf>| {
+        let variable = variable(name).map(PathBuf::from);
+        flag.clone().or(variable).or(file.clone())
     };
-    let host = match options.host.clone().or(variable("KLEE_HOST")).or(file.host) {
-        Some(host) => host
-            .parse()
-            .map_err(|error| CommandError::usage(format!("{error}")))?,
-        None => HostAddress::default_socket(),
+    let parsed = |text: &str| {
+        text.parse::<HostAddress>()
+            .map_err(|error| CommandError::usage(format!("{error}")))
     };
-    let theme = match (options.theme, variable("KLEE_THEME").or(file.theme)) {
-        (Some(theme), _) => theme,
-        (None, Some(name)) => Theme::from_str(&name, false).map_err(|_| {
-            CommandError::usage(format!(
-                "unknown theme '{name}': there are 'fancy' and 'simple'"
-            ))
-        })?,
-        (None, None) => Theme::default(),
+    let host = match (options.host.clone().or(variable("KLEE_HOST")), &file.host) {
+        (Some(given), _) => parsed(&given)?,
+        (None, Some(host)) => parsed(host).map_err(|error| file.at("host", error))?,
+        (None, None) => HostAddress::default_socket(),
+    };
+    let theme = match (options.theme, variable("KLEE_THEME"), &file.theme) {
+        (Some(theme), ..) => theme,
+        (None, Some(name), _) => theme(&name)?,
+        (None, None, Some(name)) => theme(name).map_err(|error| file.at("theme", error))?,
+        (None, None, None) => Theme::default(),
     };
     let verify = match variable("KLEE_TLS_VERIFY") {
         _ if options.tlsverify => true,
@@ -191,11 +224,19 @@ fn merge(
     };
     let tls = TlsOptions {
         verify,
-        cert: path(&options.tlscert, "KLEE_TLS_CERT", file.tlscert),
-        key: path(&options.tlskey, "KLEE_TLS_KEY", file.tlskey),
-        cacert: path(&options.tlscacert, "KLEE_TLS_CACERT", file.tlscacert),
+        cert: path(&options.tlscert, "KLEE_TLS_CERT", &file.tlscert),
+        key: path(&options.tlskey, "KLEE_TLS_KEY", &file.tlskey),
+        cacert: path(&options.tlscacert, "KLEE_TLS_CACERT", &file.tlscacert),
     };
     Ok(Settings { host, tls, theme })
+}
+
+fn theme(name: &str) -> Result<Theme, CommandError> {
+    Theme::from_str(name, false).map_err(|_| {
+        CommandError::usage(format!(
+            "unknown theme '{name}': there are 'fancy' and 'simple'"
+        ))
+    })
 }
 
 fn boolean(text: &str) -> Result<bool, CommandError> {
@@ -270,15 +311,15 @@ mod tests {
     fn wrong_files_say_where() {
         let error = parse("host: a\nhots: b\n").unwrap_err();
         assert!(
-            error.contains("unknown field `hots`") && error.contains("line 2"),
+            error.starts_with("2: ") && error.contains("unknown field `hots`"),
             "{error}"
         );
         let error = parse("# x\ntlsverify: maybe\n").unwrap_err();
         assert!(
-            error.contains("line 2") && error.contains("tlsverify"),
+            error.starts_with("2: ") && error.contains("tlsverify"),
             "{error}"
         );
-        assert!(parse("host: [a\n").unwrap_err().contains("line 1"));
+        assert!(parse("host: [a\n").unwrap_err().starts_with("1: "));
         assert!(parse("# nothing\n").is_ok());
     }
 

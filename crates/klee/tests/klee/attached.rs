@@ -441,3 +441,76 @@ fn a_terminal_in_the_container_needs_one_here_for_its_input() {
         .assert(0, "", "");
     assert_eq!(daemon.body("/exec/create")["tty"], json!(true));
 }
+
+/// What comes from a pipe may be anything: also the bytes of detach keys.
+#[test]
+fn attaching_says_nothing_of_its_own() {
+    let daemon = FakeDaemon::script()
+        .on(
+            "GET",
+            "/containers/web/inspect",
+            200,
+            inspected("web", true),
+        )
+        .session("/exec/attach", |mut socket| async move {
+            socket.starting("").await;
+            let input = socket.all_input().await;
+            socket.channel(Channel::Stdout, &input).await;
+            socket.channel(Channel::Stderr, b"bad\n").await;
+            socket.finish(7).await;
+        })
+        .start();
+    Klee::new(&daemon, &["attach", "web"])
+        .input(b"a\x10\x11b")
+        .run()
+        .assert(7, "a\x10\x11b", "bad\n");
+}
+
+#[test]
+fn attaching_without_input_or_to_nothing() {
+    let daemon = FakeDaemon::script()
+        .on(
+            "GET",
+            "/containers/web/inspect",
+            200,
+            inspected("web", true),
+        )
+        .on(
+            "GET",
+            "/exec/bd16b0b23a25/inspect",
+            404,
+            json!({"message": "gone"}),
+        )
+        .session("/exec/attach", |mut socket| async move {
+            socket.exit(125, Some("container not running")).await;
+            socket
+                .close(1011, "error", "container not running", "")
+                .await;
+        })
+        .start();
+    Klee::new(&daemon, &["attach", "--no-stdin", "web"])
+        .run()
+        .assert(125, "", "error: container not running\n");
+    assert_eq!(daemon.body("/exec/attach")["stdin"], json!(false));
+    Klee::new(&daemon, &["attach", "--exec", EXEC])
+        .run()
+        .assert(
+            125,
+            "",
+            &format!("error: execution instance '{EXEC}': gone\n"),
+        );
+}
+
+#[test]
+fn working_directories_are_the_daemons() {
+    let daemon = creating()
+        .session("/exec/start", |mut socket| async move {
+            socket.starting("").await;
+            socket.finish(0).await;
+        })
+        .start();
+    Klee::new(&daemon, &["exec", "-q", "-w", "/usr/src", "web", "make"])
+        .run()
+        .assert(0, "", "");
+    assert_eq!(daemon.body("/exec/create")["working_dir"], "/usr/src");
+}

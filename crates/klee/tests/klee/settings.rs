@@ -67,15 +67,26 @@ fn wrong_files_are_named_with_line_and_key() {
     };
     let (code, error) = complaint("host: http:///a.sock\nhots: x\n", &["lsv"]);
     assert_eq!(code, 1);
-    for part in ["klee_config.yaml: ", "unknown field `hots`", "line 2"] {
+    for part in ["klee_config.yaml:2: ", "unknown field `hots`"] {
         assert!(error.contains(part), "{error}");
     }
     let (_, error) = complaint("tlsverify: [\n", &["lsv"]);
     assert!(
-        error.contains("line 1") && error.contains("tlsverify"),
+        error.contains("klee_config.yaml:1: ") && error.contains("tlsverify"),
         "{error}"
     );
-    assert_eq!(complaint("theme: pink\n", &["lsv"]).0, 2);
+    let (code, error) = complaint("# colours\ntheme: pink\n", &["lsv"]);
+    assert_eq!(code, 2);
+    assert_eq!(
+        error,
+        "error: klee_config.yaml:2: unknown theme 'pink': there are 'fancy' and 'simple'\n"
+    );
+    fs::write(&file, "host: nowhere\n").unwrap();
+    let output = Klee::alone(&["lsv"]).within(daemon.directory()).run();
+    assert!(
+        output.stderr.starts_with("error: klee_config.yaml:1: "),
+        "{output:?}"
+    );
     assert_eq!(complaint("theme: pink\n", &["run", "x"]).0, 125);
     let output = Klee::new(&daemon, &["--config", "missing.yaml", "lsv"]).run();
     output.assert(

@@ -163,3 +163,23 @@ fn signals_are_noticed_while_nobody_reads_the_output() {
     assert_eq!(rest.len(), FRAMES * 4096);
     assert_eq!(running.wait(), Some(130));
 }
+
+/// There is no process yet that the signal could be for.
+#[test]
+fn signals_end_a_klee_that_waits_for_its_session() {
+    let daemon = creating().never("GET", "/exec/start").start();
+    let mut running = Klee::new(&daemon, &["run", "-q", "base"]).spawn(
+        Stdio::null(),
+        Stdio::null(),
+        Stdio::piped(),
+    );
+    while !daemon.calls().iter().any(|call| call == "GET /exec/start") {
+        std::thread::yield_now();
+    }
+    running.signal(Signal::INT);
+    let mut error = String::new();
+    let mut stderr = running.0.stderr.take().unwrap();
+    stderr.read_to_string(&mut error).unwrap();
+    assert_eq!(running.wait(), Some(130));
+    assert_eq!(error, "error: interrupted while the daemon was busy\n");
+}

@@ -223,3 +223,150 @@ fn colours_are_for_terminals_that_want_them() {
         "{json:?}"
     );
 }
+
+/// A container with a process on a terminal.
+fn with_terminal() -> serde_json::Value {
+    let exec = |id: &str, tty: bool, running: bool| {
+        json!({
+            "id": id, "container_id": "cc1ea0ff3f5a", "cmd": [], "user": "", "tty": tty,
+            "running": running, "pid": null, "exit_code": null, "started": null, "finished": null,
+        })
+    };
+    json!({
+        "container": crate::common::container("cc1ea0ff3f5a", "web", true),
+        "container_endpoints": [], "container_mountpoints": [],
+        "container_execs": [
+            exec("000000000001", false, true), exec("000000000002", true, true),
+            exec("000000000003", false, false),
+        ],
+    })
+}
+
+#[test]
+fn the_detach_keys_leave_the_process_to_itself() {
+    let daemon = FakeDaemon::script()
+        .on("GET", "/containers/web/inspect", 200, with_terminal())
+        .session("/exec/attach", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stdout, b"$ ").await;
+            // A beginning that isn't completed is passed on.
+            assert_eq!(
+                socket.receive().await,
+                Some((Channel::Stdin, b"\x10x".to_vec()))
+            );
+            socket.channel(Channel::Stdout, b"again ").await;
+            assert_eq!(socket.control().await, Some(Control::Detach));
+            socket.close(1001, "closing", "", "").await;
+        })
+        .start();
+    let mut terminal = Terminal::new(24, 80);
+    let before = terminal.modes();
+    let running = terminal.spawn(Klee::new(&daemon, &["attach", "web"]));
+    terminal.until("$ ");
+    assert!(is_raw(&terminal.modes()));
+    let config = json!({
+        "container_id": "web", "exec_id": null, "stdin": true,
+        "window": {"rows": 24, "columns": 80},
+    });
+    assert_eq!(daemon.body("/exec/attach"), config);
+    terminal.master.write_all(b"\x10x").unwrap();
+    terminal.until("again ");
+    terminal.master.write_all(b"\x10\x11").unwrap();
+    terminal.until("attach to it again with `klee attach web`");
+    assert_eq!(running.wait(), Some(0));
+    assert_eq!(format!("{:?}", terminal.modes()), format!("{before:?}"));
+}
+
+#[test]
+fn other_detach_keys_and_none() {
+    let script = |typed: &'static [u8], left: bool| {
+        FakeDaemon::script()
+            .on("POST", "/exec/create", 201, json!({"id": "bd16b0b23a25"}))
+            .session("/exec/start", move |mut socket| async move {
+                socket.starting("").await;
+                socket.channel(Channel::Stdout, b"$ ").await;
+                if !typed.is_empty() {
+                    assert_eq!(
+                        socket.receive().await,
+                        Some((Channel::Stdin, typed.to_vec()))
+                    );
+                }
+                match left {
+                    true => {
+                        assert_eq!(socket.control().await, Some(Control::Detach));
+                        socket.close(1001, "closing", "", "").await;
+                    }
+                    false => socket.finish(0).await,
+                }
+            })
+            .start()
+    };
+    let daemon = script(b"ab", true);
+    let mut terminal = Terminal::new(24, 80);
+    let arguments = ["exec", "-itq", "--detach-keys", "ctrl-],q", "web", "sh"];
+    let running = terminal.spawn(Klee::new(&daemon, &arguments));
+    terminal.until("$ ");
+    terminal.master.write_all(b"ab\x1dq").unwrap();
+    terminal.until("again with `klee attach --exec bd16b0b23a25`");
+    assert_eq!(running.wait(), Some(0));
+
+    let daemon = script(b"\x10\x11", false);
+    let running = terminal.spawn(Klee::new(
+        &daemon,
+        &["exec", "-itq", "--detach-keys", "", "web", "sh"],
+    ));
+    terminal.until("$ ");
+    terminal.master.write_all(b"\x10\x11").unwrap();
+    assert_eq!(running.wait(), Some(0));
+}
+
+#[test]
+fn live_tables_are_drawn_over_themselves() {
+    let stats = json!([{
+        "id": "cc1ea0ff3f5a", "name": "web", "read": "2024-02-29T14:54:05.000000Z", "cpu": null,
+        "memory": null, "pids": null, "io": null, "network": [],
+    }]);
+    let daemon = FakeDaemon::script()
+        .on("GET", "/containers/stats", 200, stats)
+        .start();
+    let mut terminal = Terminal::new(24, 120);
+    let klee = Klee::new(&daemon, &["--theme=simple", "stats", "--interval=100ms"]);
+    let running = terminal.spawn(klee.env("TERM", "xterm"));
+    let first = terminal.until("\x1b[J");
+    assert!(first.starts_with("\x1b[2J\x1b[H CONTAINER ID"), "{first:?}");
+    let shown = terminal.until("\x1b[J");
+    assert!(shown.starts_with("\x1b[H CONTAINER ID"), "{shown:?}");
+    assert!(shown.ends_with("--\x1b[K\r\n\x1b[J"), "{shown:?}");
+    assert_eq!(shown.lines().count(), 4, "{shown:?}");
+    running.signal(Signal::INT);
+    assert_eq!(running.wait(), None);
+}
+
+#[test]
+fn who_is_asked_sees_the_names() {
+    let mut mounting = crate::common::container("cc1ea0ff3f5a", "web", false);
+    mounting["mounts"] = json!(["used:/data:ro", "/etc:/etc"]);
+    let daemon = FakeDaemon::script()
+        .on(
+            "GET",
+            "/containers/list?all=true&size=false",
+            200,
+            json!([mounting]),
+        )
+        .on(
+            "GET",
+            "/volumes/list",
+            200,
+            json!([volume("new", 1), volume("used", 2), volume("old", 3)]),
+        )
+        .start();
+    let mut terminal = Terminal::new(24, 80);
+    let running = terminal.spawn(Klee::new(&daemon, &["volume", "prune"]));
+    let shown = terminal.until("[y/N]: ");
+    assert!(
+        shown.starts_with("Unused: new, old\r\nWARNING!"),
+        "{shown:?}"
+    );
+    terminal.master.write_all(b"n\r").unwrap();
+    assert_eq!(running.wait(), Some(1));
+}

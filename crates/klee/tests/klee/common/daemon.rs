@@ -36,6 +36,7 @@ enum Reply {
     /// Bytes without the end that was announced.
     Cut(Vec<u8>),
     Hangup,
+    Never,
     Session(Session),
 }
 
@@ -104,6 +105,16 @@ impl Script {
             method,
             path: path.to_owned(),
             reply: Reply::Hangup,
+        });
+        self
+    }
+
+    /// Never answers a request.
+    pub fn never(mut self, method: &'static str, path: &str) -> Self {
+        self.0.push(Rule {
+            method,
+            path: path.to_owned(),
+            reply: Reply::Never,
         });
         self
     }
@@ -289,6 +300,7 @@ async fn answer(
             Ok(Response::new(BoxBody::new(body)))
         }
         Some(Reply::Hangup) => Err(std::io::Error::other("hang up")),
+        Some(Reply::Never) => std::future::pending().await,
         Some(Reply::Session(session)) => Ok(upgrade(request, session, path, shared)),
         None => Ok(json_response(
             404,
