@@ -60,8 +60,7 @@ fn two_hundred_containers_come_and_go() {
     let stats = daemon
         .klee(&["stats", "--no-stream", "--format", "json"])
         .ok();
-    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
-    assert_eq!(stats.as_array().unwrap().len(), 200);
+    assert_eq!(stats.lines().count(), 200, "{stats}");
     let ids = daemon.containers();
     by_sixteen(200, |number| {
         daemon.klee(&["rm", "-f", &format!("c{number}")]).ok();
