@@ -250,7 +250,9 @@ impl Engine {
         operation: Option<OperationId>,
         delete: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), EngineError> {
-        Ok(self.store.write(|transaction| {
+        // Should a machine lose power before this is on the disk, both are there again, and the
+        // removal is finished again; whatever is written later comes to the disk later.
+        Ok(self.store.write_soon(|transaction| {
             delete(transaction)?;
             operation.map_or(Ok(()), |operation| transaction.finish(operation))
         })?)

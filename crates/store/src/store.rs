@@ -122,14 +122,27 @@ impl Store {
         steps: &[Step],
         work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<OperationId, StoreError> {
-        let operation = OperationId(self.next_operation.fetch_add(1, Ordering::Relaxed));
-        self.write(|transaction| {
-            steps
-                .iter()
-                .try_for_each(|step| transaction.add_step(operation, step))?;
-            work(transaction)
-        })?;
+        let operation = self.new_operation();
+        self.write(|transaction| begin(transaction, operation, steps, work))?;
         Ok(operation)
+    }
+
+    /// As [`Store::begin_with`], but on the disk only as [`Store::write_soon`] says.
+    ///
+    /// # Errors
+    /// As [`Store::begin_with`].
+    pub fn begin_soon(
+        &self,
+        steps: &[Step],
+        work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
+    ) -> Result<OperationId, StoreError> {
+        let operation = self.new_operation();
+        self.write_soon(|transaction| begin(transaction, operation, steps, work))?;
+        Ok(operation)
+    }
+
+    fn new_operation(&self) -> OperationId {
+        OperationId(self.next_operation.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Journal entries of operations that were cut short, the latest first.
@@ -445,6 +458,18 @@ fn write<T, E: From<StoreError>>(
     let result = work(&Transaction::new(&transaction))?;
     transaction.commit().map_err(StoreError::from)?;
     Ok(result)
+}
+
+fn begin(
+    transaction: &Transaction<'_>,
+    operation: OperationId,
+    steps: &[Step],
+    work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    steps
+        .iter()
+        .try_for_each(|step| transaction.add_step(operation, step))?;
+    work(transaction)
 }
 
 /// Lets nobody but root read the database; SQLite gives its side files the same mode.

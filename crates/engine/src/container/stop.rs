@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kleene_doors::host::{Hooks, HostError};
-use kleene_store::{ContainerRecord, OperationId, Run, Step};
-use kleene_types::{ContainerId, Signal, Span};
+use kleene_store::{ContainerRecord, OperationId, Run, Step, Transaction};
+use kleene_types::{ContainerId, RestartPolicy, Signal, Span};
 use tracing::{debug, warn};
 
 use crate::events::NewEvent;
@@ -160,9 +160,14 @@ impl Engine {
             true => Step::RestartRun(run),
             false => Step::StopRun(run),
         };
-        let operation = self
-            .store
-            .begin_with(&[step], |transaction| transaction.put_container(&container))?;
+        let record = |transaction: &Transaction<'_>| transaction.put_container(&container);
+        let operation = match container.restart_policy {
+            // What stops with the machine's power is started by no policy later.
+            RestartPolicy::No | RestartPolicy::OnStartup => {
+                self.store.begin_soon(&[step], record)?
+            }
+            _ => self.store.begin_with(&[step], record)?,
+        };
         let first = self.running.with(id, &init.exec, |run| {
             run.taken_over = restart;
             !std::mem::replace(&mut run.stopping, true)
