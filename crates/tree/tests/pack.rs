@@ -269,6 +269,7 @@ fn changes_meanwhile_neither_break_the_archive_nor_lead_out() {
     let done = AtomicBool::new(false);
     let mut changed = 0;
     std::thread::scope(|scope| {
+        let _end = SetAtEnd(&done);
         scope.spawn(|| change(&source, &secret.path, &done));
         for _ in 0..60 {
             let (archive, packed) = loop {
@@ -289,10 +290,18 @@ fn changes_meanwhile_neither_break_the_archive_nor_lead_out() {
             }
             kleene_tree::remove_contents(target.fd()).unwrap();
         }
-        done.store(true, Ordering::Relaxed);
     });
     // It may be none, if the other thread never ran at such a moment.
     println!("{changed} files changed while they were read");
+}
+
+/// Ends the other thread, however the test ends.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Grows and shrinks files, and puts links and FIFOs in the places of files and directories.

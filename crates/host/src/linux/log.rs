@@ -123,6 +123,7 @@ mod tests {
         let [new, old] = [OUTPUT_LOG, OUTPUT_LOG_OLD].map(|name| dir.path().join(name));
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _end = SetAtEnd(&done);
             scope.spawn(|| {
                 for number in 0_u64.. {
                     fs::write(&new, file_header(number)).unwrap();
@@ -134,14 +135,26 @@ mod tests {
                     fs::rename(&new, &old).unwrap();
                 }
             });
-            for _ in 0..5000 {
+            let mut newest = 0;
+            for _ in 0..20_000 {
                 let files = open(dir.path()).unwrap();
                 let positions: Vec<u64> = files.into_iter().map(position).collect();
                 if let [old, new] = positions[..] {
                     assert_eq!(old + 1, new);
                 }
+                let last = positions.last().copied().unwrap_or(newest);
+                assert!(last >= newest, "{last} after {newest}");
+                newest = last;
             }
-            done.store(true, Ordering::Relaxed);
         });
+    }
+
+    /// Ends the other thread, however the test ends.
+    struct SetAtEnd<'a>(&'a AtomicBool);
+
+    impl Drop for SetAtEnd<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }
