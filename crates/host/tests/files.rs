@@ -271,12 +271,12 @@ fn bad_archives_and_places_are_refused() {
 }
 
 #[test]
-fn mount_points_are_made_for_writing_only() {
+fn mount_points_that_are_missing_are_made() {
     let world = World::new();
     for overlay in [false, true] {
         let of = world.stopped(overlay, &[("volume", "/not/there", false)]);
-        assert_eq!(kind(&world, &of, "/not"), None);
-        assert_eq!(kind(&world, &of, "/not/there/inside"), None);
+        let inside = kind(&world, &of, "/not/there/inside");
+        assert_eq!(inside, Some(PathKind::File));
         let given = archive(&[Entry::file("written", b"x")]);
         write(&world, &of, "/not/there", &given).unwrap();
         assert!(world.path("volume/written").exists());

@@ -24,7 +24,8 @@ use super::state::Living;
 /// What is to be done with the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing can be changed, not even access times, and nothing is made.
+    /// Nothing can be changed, not even access times. Only mount points that are missing are made, as
+    /// the container's start will make them: what is mounted there must be found.
     Read,
     /// As the container itself: mount points that are missing are made.
     Write,
@@ -80,6 +81,24 @@ impl View {
         mounts: &[Mount],
         access: Access,
     ) -> Result<Self, HostError> {
+        if let Some(view) = Self::whole(nursery, root, mounts, access)? {
+            return Ok(view);
+        }
+        // With the mount points made, it is whole the next time.
+        drop(Self::whole(nursery, root, mounts, Access::Write)?);
+        let view = Self::whole(nursery, root, mounts, access)?;
+        view.ok_or_else(|| {
+            HostError::Source("the container's mount points vanish: try again".to_owned())
+        })
+    }
+
+    /// A stopped container's; `None` when mount points are missing and may not be made.
+    fn whole(
+        nursery: &OwnedFd,
+        root: &Root,
+        mounts: &[Mount],
+        access: Access,
+    ) -> Result<Option<Self>, HostError> {
         let root = match access {
             Access::Read => open_root_read_only(root),
             Access::Write => open_root(root),
@@ -101,10 +120,10 @@ impl View {
                 Err(failed("making the container's mounts")(error))
             })
         });
-        Ok(Self {
+        Ok(assembled?.map(|namespace| Self {
             root,
-            _namespace: Some(assembled?),
-        })
+            _namespace: Some(namespace),
+        }))
     }
 }
 
@@ -149,7 +168,8 @@ impl Source {
         }
     }
 
-    fn attach(&self, root: BorrowedFd<'_>, access: Access) -> Result<(), HostError> {
+    /// `false`: the mount point is missing, and may not be made.
+    fn attach(&self, root: BorrowedFd<'_>, access: Access) -> Result<bool, HostError> {
         let destination = &self.destination;
         let refused = |reason: &str| {
             HostError::Source(format!(
@@ -158,7 +178,7 @@ impl Source {
         };
         let target = match self.target(root, access) {
             Ok(Some(target)) => target,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(false),
             Err(error @ (TreeError::Io { .. } | TreeError::NoSpace { .. })) => {
                 return Err(HostError::Failed {
                     action: format!("mounting on '{destination}' in the container"),
@@ -177,17 +197,19 @@ impl Source {
         }
         let flags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(&self.tree, c"", &target, c"", flags).map_err(failed)
+        move_mount(&self.tree, c"", &target, c"", flags).map_err(failed)?;
+        Ok(true)
     }
 }
 
-/// Puts everything together in a new mount namespace, and gives that.
+/// Puts everything together in a new mount namespace, and gives that. `None`: a mount point is
+/// missing, and may not be made.
 fn assemble(
     nursery: &OwnedFd,
     root: &OwnedFd,
     sources: &[Source],
     access: Access,
-) -> Result<OwnedFd, HostError> {
+) -> Result<Option<OwnedFd>, HostError> {
     let failed = |errno: rustix::io::Errno| failed("making a mount namespace")(errno.into());
     let handle = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", handle, Mode::empty()).map_err(failed)?;
@@ -197,8 +219,11 @@ fn assemble(
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(root, c"", CWD, c".", flags).map_err(failed)?;
     for source in sources {
-        source.attach(root.as_fd(), access)?;
+        if !source.attach(root.as_fd(), access)? {
+            return Ok(None);
+        }
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    rustix::fs::openat(&proc, "thread-self/ns/mnt", flags, Mode::empty()).map_err(failed)
+    let own = rustix::fs::openat(&proc, "thread-self/ns/mnt", flags, Mode::empty());
+    own.map(Some).map_err(failed)
 }

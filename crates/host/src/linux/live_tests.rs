@@ -68,7 +68,7 @@ impl Contained {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        drop(host.state.create(&exec).unwrap());
+        host.state.create(&exec).unwrap();
         let status = Status {
             container: container.clone(),
             pid: child.id(),

@@ -51,7 +51,7 @@ use files_view::Access;
 use jail::JailParams;
 use outside::Outside;
 use signals::{is_lost_on, signal, takes_notice_of};
-use spawn::{Monitored, Reaper, Refused};
+use spawn::{Monitored, Monitors, Refused};
 use state::{Living, State};
 
 /// The monitor's file name.
@@ -80,11 +80,10 @@ pub struct LinuxHostConfig {
 pub struct LinuxHost {
     state: State,
     hierarchies: Hierarchies,
-    monitor: OwnedFd,
+    monitors: Monitors,
     filter: PathBuf,
     /// See [`kleene_monitor::nursery`].
     nursery: OwnedFd,
-    reaper: Reaper,
     outside: Outside,
     host_commands: bool,
 }
@@ -147,14 +146,13 @@ impl LinuxHost {
             .and_then(seal_program)
             .map_err(failed(format!("loading the monitor {}", monitor.display())))?;
         let nursery = empty_mount_namespace().map_err(failed("making an empty mount namespace"))?;
-        let reaper = Reaper::new().map_err(failed("starting a thread"))?;
+        let monitors = Monitors::new(monitor).map_err(failed("starting a thread"))?;
         Ok(Self {
             state,
             hierarchies,
-            monitor,
+            monitors,
             filter,
             nursery,
-            reaper,
             outside,
             host_commands: *allow_host_commands,
         })
@@ -185,6 +183,7 @@ impl LinuxHost {
         let mut request = request.clone();
         params.apply_to(&mut request);
         Ok(StartMessage {
+            directory: self.state.path(&request.exec),
             request,
             seccomp: self.filter.clone(),
             nursery: format!(
@@ -423,11 +422,10 @@ impl Host for LinuxHost {
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         let message = self.message(request)?;
         let exec = &request.exec;
-        let log = self.state.create(exec).map_err(failed(format!(
+        self.state.create(exec).map_err(failed(format!(
             "making a directory for execution instance {exec}"
         )))?;
-        let directory = self.state.path(exec);
-        match spawn::start(&self.monitor, &directory, log, &message, &self.reaper) {
+        match self.monitors.start(&message) {
             Ok(Monitored {
                 pid,
                 control,

@@ -4,7 +4,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -86,19 +86,12 @@ impl State {
         Ok(found)
     }
 
-    /// Makes an instance's directory with its monitor's log.
+    /// Makes an instance's directory.
     ///
     /// # Errors
     /// It can't be made, or is there already.
-    pub fn create(&self, exec: &ExecId) -> io::Result<File> {
-        let directory = self.path(exec);
-        DirBuilder::new().mode(0o700).create(&directory)?;
-        let log = directory.join(MONITOR_LOG);
-        File::options()
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(log)
+    pub fn create(&self, exec: &ExecId) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(self.path(exec))
     }
 
     /// Removes an instance's directory. Missing is success.
