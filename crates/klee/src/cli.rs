@@ -11,6 +11,8 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::ui::{Theme, Ui};
 
 const AFTER_HELP: &str = "\
+The options above may also stand behind the name of a command.
+
 Shortcuts:
   attach, cp, create, diff, events, exec, kill, logs, pause, port, rename, restart,
   run, start, stats, stop, top, unpause, update, wait

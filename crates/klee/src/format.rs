@@ -27,6 +27,11 @@ impl Format {
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
             "table" => Ok(Self::Table),
+            // What other tools print with titles.
+            _ if text.starts_with("table ") => Err(
+                "tables have columns of their own: leave 'table' out, and put \\t between fields"
+                    .to_owned(),
+            ),
             _ => Self::of_object(text).map_err(|error| match text.contains("{{") {
                 true => error,
                 false => format!("use table, {}", error.trim_start_matches("use ")),

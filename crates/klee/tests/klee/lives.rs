@@ -320,6 +320,7 @@ fn filters_and_templates() {
             "'{{' without '}}' (at character 1 of the template)",
         ),
         ("yaml", 2, "use table, json, or a template"),
+        ("table {{.name}}", 2, "leave 'table' out"),
     ] {
         let output = Klee::new(&daemon, &["ls", "--format", template]).run();
         assert_eq!(output.code, Some(code), "{output:?}");
