@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kleene_engine::{Engine, EngineError};
 
 use super::World;
-use super::dying::{Countdown, DyingHost, DyingStorage};
+use super::dying::Countdown;
 
 /// Runs `operation` on engines that die at step 0, 1, 2… until it gets through, and `check`s the
 /// world each time with a fresh engine that has reconciled, and whether the operation was told to be
@@ -24,8 +24,8 @@ pub fn at_every_step(
         let_go(engine);
         let countdown = Countdown::after(steps);
         let dying = world.engine_over(
-            Arc::new(DyingStorage(world.storage.clone(), countdown.clone())),
-            Arc::new(DyingHost(Arc::new(world.host.clone()), countdown.clone())),
+            countdown.storage(world.storage.clone()),
+            countdown.host(Arc::new(world.host.clone())),
         );
         let survived = catch_unwind(AssertUnwindSafe(|| {
             dying.reconcile().unwrap();
