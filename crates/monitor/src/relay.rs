@@ -31,10 +31,9 @@ use crate::sys::pidfd_send_signal;
 
 /// Bytes that may wait for all attached clients together while the process runs.
 const BACKLOG: usize = 1 << 20;
-/// The largest pipe that a process may make of ours, without privileges in the host
-/// (`/proc/sys/fs/pipe-max-size`), with some room: as much is read once the process has ended. A
+/// What is read at least once the process has ended, if there is so much, beside what is there. A
 /// process left behind in the container may hold the pipe open, and write without end.
-const LEFT_OVER: usize = 2 << 20;
+const LEFT_OVER: u64 = 1 << 20;
 /// Once the process has ended, a client must take [`PACE`] bytes, or the rest, in each of these
 /// spans.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -354,11 +353,16 @@ impl Relay {
     /// Reads what the process has left behind.
     fn drain(&mut self) {
         for index in 0..self.outputs.len() {
-            let mut left = LEFT_OVER;
+            let from = self
+                .outputs
+                .get(index)
+                .and_then(|output| output.from.as_ref());
+            let there = from.map(rustix::io::ioctl_fionread);
+            let mut left = there.and_then(Result::ok).unwrap_or(0).max(LEFT_OVER);
             while left > 0 {
                 match self.read_output(index) {
                     0 => break,
-                    count => left = left.saturating_sub(count),
+                    count => left = left.saturating_sub(count as u64),
                 }
             }
         }

@@ -182,6 +182,10 @@ fn process_one_holds_nothing_and_may_do_nothing() {
             .open(format!("/proc/{init}/exe"))
             .is_err()
     );
+    for pid in [init, common::monitor_of(init)] {
+        let memory = common::private_memory(pid);
+        assert!(memory <= 1 << 20, "{memory}");
+    }
     running.send(&Frame::StdinEnd);
     assert_eq!(running.finish().code, Some(0));
     world.host.clean(&container.id).unwrap();
@@ -312,6 +316,9 @@ fn terminals_have_job_control() {
             (fields[2] == fields[5]).then_some(fields[0].to_owned())
         };
         await_that("not in the foreground", || in_foreground().is_some());
+        // The shell's own processes don't care, until they become what they are for.
+        let ignores = |job| u64::from_str_radix(&status(job, "SigIgn:"), 16).unwrap() >> 19 & 1;
+        await_that("it can't be stopped", || ignores(job) == 0);
         running.type_in("\u{1a}");
         wait_for(&mut running, "Stopped");
         wait_for(&mut running, "# ");
@@ -349,15 +356,15 @@ fn a_fork_bomb_ends_with_its_container() {
     let mut limited = Limited::new(&container.id);
     limited.limit_processes("40");
     let direct = Direct::new(&world);
-    // Each starts two more, whatever becomes of them.
-    let bomb = "f() { sh -c \"$1\" bomb \"$1\" & sh -c \"$1\" bomb \"$1\" & }; ";
-    let script = format!("{bomb} f \"$1\"; echo lit");
+    // Starts more until it can't, and then itself anew, in its own place.
+    let bomb = "exec 2>/dev/null; trap 'exec sh -c \"$1\" bomb \"$1\"' EXIT; echo lit; \
+                while :; do (sleep 0 &); sleep 1000 & done";
     let arguments = [
         "sh",
         "-c",
         "sh -c \"$1\" bomb \"$1\" & exit 3",
-        "bomb",
-        &script,
+        "first",
+        bomb,
     ];
     let mut message = direct.message(&container, process(&arguments));
     message.cgroups = limited.plan.clone();

@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, World, await_end, monitor_of, process};
+use common::{PATIENCE, World, await_end, monitor_of, private_memory, process};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{Host, HostError, Probe, Process, Stdin};
 use kleene_types::ExecId;
@@ -226,23 +226,6 @@ fn a_slow_client_slows_the_process_and_loses_nothing() {
     );
     running.kill();
     other.kill();
-}
-
-/// Bytes of memory that only this process has.
-fn private_memory(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let kilobytes = |line: &str| {
-        line.split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-    };
-    text.lines()
-        .filter(|line| line.starts_with("Private_"))
-        .map(kilobytes)
-        .sum::<u64>()
-        << 10
 }
 
 #[test]

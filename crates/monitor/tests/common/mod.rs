@@ -449,6 +449,23 @@ pub fn await_that(complaint: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// Bytes of memory that only this process has.
+pub fn private_memory(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let kilobytes = |line: &str| {
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    text.lines()
+        .filter(|line| line.starts_with("Private_"))
+        .map(kilobytes)
+        .sum::<u64>()
+        << 10
+}
+
 /// Mounts whose destinations meet through a link in the image.
 pub fn check_meeting_mounts(world: &World) {
     let [one, two] = ["one", "two"].map(|name| {
