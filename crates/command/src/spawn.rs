@@ -1,13 +1,13 @@
 //! Starts a program that goes on by itself: a monitor.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-/// A program to start that is neither waited for nor limited in time. It gets an empty environment.
+/// A program to start that is neither waited for nor limited in time. It gets an empty environment,
+/// and the standard error of this process.
 #[derive(Debug)]
 pub struct Companion<'a> {
     /// The program, open.
@@ -18,10 +18,8 @@ pub struct Companion<'a> {
     pub directory: &'a Path,
     /// Its standard input.
     pub stdin: OwnedFd,
-    /// Its standard output; otherwise `/dev/null`.
-    pub stdout: Option<OwnedFd>,
-    /// Its standard error.
-    pub stderr: File,
+    /// Its standard output.
+    pub stdout: OwnedFd,
 }
 
 /// Starts the program. The caller reaps it.
@@ -39,7 +37,6 @@ pub fn spawn(companion: Companion<'_>) -> io::Result<Child> {
         directory,
         stdin,
         stdout,
-        stderr,
     } = companion;
     // Opened anew by the new process, in which it still has this number.
     let path = format!("/proc/self/fd/{}", program.as_raw_fd());
@@ -51,7 +48,7 @@ pub fn spawn(companion: Companion<'_>) -> io::Result<Child> {
         .env_clear()
         .current_dir(directory)
         .stdin(stdin)
-        .stdout(stdout.map_or_else(Stdio::null, Stdio::from))
-        .stderr(stderr)
+        .stdout(stdout)
+        .stderr(Stdio::inherit())
         .spawn()
 }

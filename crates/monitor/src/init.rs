@@ -42,10 +42,9 @@ pub(crate) struct FirstProcess {
 impl FirstProcess {
     /// Looks around, while `/proc` is the host's.
     pub(crate) fn new(lifetime: Lifetime) -> io::Result<Self> {
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
         Ok(Self {
             lifetime,
-            arguments: arguments(&stat).unwrap_or_default(),
+            arguments: own_arguments()?,
         })
     }
 
@@ -86,6 +85,12 @@ fn withdraw() {
     if unsafe { sys::close_range(0, false) }.is_err() {
         sys::exit(SETUP);
     }
+}
+
+/// Where in memory this process's arguments lie; `/proc` must be the host's.
+pub(crate) fn own_arguments() -> io::Result<Range<usize>> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    Ok(arguments(&stat).unwrap_or_default())
 }
 
 /// Fields 48 and 49 of `/proc/PID/stat`, see `proc_pid_stat(5)`.

@@ -58,7 +58,7 @@ mod outside;
 #[cfg(target_os = "linux")]
 mod prepare;
 #[cfg(target_os = "linux")]
-mod process;
+pub mod process;
 #[cfg(target_os = "linux")]
 mod relay;
 #[cfg(target_os = "linux")]

@@ -1,14 +1,16 @@
 //! The monitor's life, from the first message to the last.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::ExitCode;
 
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{Network, Place};
-use kleene_types::ContainerId;
+use kleene_types::{ContainerId, ExecId};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::ThreadNameSpaceType;
 
@@ -20,9 +22,13 @@ use crate::outside::Created;
 use crate::prepare::{Inside, Pipes, blame_end, not_entered, prepare};
 use crate::proto::{Jail, OutsideRuntime, StartMessage};
 use crate::relay::{Clients, Relay, Streams};
-use crate::status::{SOCKET, Status, start_time};
+use crate::status::{MONITOR_LOG, SOCKET, Status, start_time};
 use crate::sys::Cloned;
-use crate::{channel, child, outside, sys};
+use crate::{channel, child, init, outside, sys};
+
+/// The argument of a monitor that nobody has told yet what it is for. An execution instance's id
+/// takes its place in lists of processes, so it is somewhat longer.
+pub const NOBODYS: &str = "waiting-for-work";
 
 /// Signals that end a process when nobody handles them, and may reach the monitor when the machine
 /// goes down or somebody is careless. It goes on until its process has ended.
@@ -38,8 +44,10 @@ const IGNORED: [libc::c_int; 8] = [
 ];
 
 /// Does everything a monitor does. Standard input is the control stream, standard output the
-/// attached client's, standard error the monitor's log, and the working directory the execution
-/// instance's.
+/// attached client's, standard error the daemon's.
+///
+/// A monitor may be started before there is anything for it to do: it waits for its message, and
+/// ends when the daemon does without having sent one.
 pub fn run() -> ExitCode {
     match monitor() {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,13 +67,19 @@ fn monitor() -> io::Result<()> {
             Ok(message) => message,
             Err(error) => return Frame::Failed(setup(whole(&error))).write(&mut control),
         },
-        _ => return Err(io::Error::other("the daemon has sent no start message")),
+        None => return Ok(()),
+        Some(_) => return Err(io::Error::other("the daemon has sent no start message")),
     };
+    if let Err(failure) = move_in(&message.directory) {
+        return Frame::Failed(failure).write(&mut control);
+    }
     let attached = message.request.attach.then(|| UnixStream::from(attached));
     let log = Log::new(Path::new(""), message.request.log_limit);
+    let exec = message.request.exec.clone();
     match start(message) {
         Ok(started) => {
             Frame::Started(started.status.pid).write(&mut control)?;
+            show(&exec);
             sys::trim_memory();
             let Running {
                 streams,
@@ -107,6 +121,26 @@ fn settle() -> io::Result<()> {
     sys::frugal_allocator();
     rustix::thread::set_name(c"kleene-monitor")?;
     sys::hide_from_others()
+}
+
+/// Makes the execution instance's directory the working directory, and the log in it standard error.
+fn move_in(directory: &Path) -> Started<()> {
+    rustix::process::chdir(directory).or_fail(|| format!("entering {}", directory.display()))?;
+    let log = File::options()
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(MONITOR_LOG)
+        .or_fail(|| format!("making {}", directory.join(MONITOR_LOG).display()))?;
+    rustix::stdio::dup2_stderr(&log).or_fail(|| "opening the monitor's log".to_owned())
+}
+
+/// Shows in lists of processes which execution instance this is.
+fn show(exec: &ExecId) {
+    // Without `/proc` there are no lists.
+    let arguments = init::own_arguments().unwrap_or_default();
+    // SAFETY: they lie there, and nothing reads them any more.
+    unsafe { sys::rename(arguments, format!("kleene-monitor {exec}").as_bytes()) };
 }
 
 /// What there is once the program runs.

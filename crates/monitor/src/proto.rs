@@ -11,14 +11,16 @@ use serde::{Deserialize, Serialize};
 
 /// The version of [`StartMessage`], which a serialized one names first. It changes with anything in
 /// the message that a monitor of another version would misunderstand.
-pub const VERSION: &str = "2";
+pub const VERSION: &str = "3";
 
 /// Everything a monitor needs to start one process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "version", rename = "2")]
+#[serde(tag = "version", rename = "3")]
 pub struct StartMessage {
     /// What the engine asked for.
     pub request: StartRequest,
+    /// The execution instance's directory: see [`crate::status`].
+    pub directory: PathBuf,
     /// A file with the compiled system call filter: `struct sock_filter`, one after the other.
     pub seccomp: PathBuf,
     /// The descriptor of [`crate::nursery::empty_mount_namespace`], beneath `/proc/PID/fd`.
@@ -172,6 +174,7 @@ mod tests {
         };
         StartMessage {
             request,
+            directory: "instance".into(),
             seccomp: "filter".into(),
             nursery: "nursery".into(),
             cgroups: CgroupPlan::default(),
@@ -189,7 +192,7 @@ mod tests {
         assert_eq!(parsed.boot_id, "boot");
         let mut value = serde_json::to_value(message()).unwrap();
         assert_eq!(value["version"], VERSION);
-        for version in ["\"1\"", "3", "null"] {
+        for version in ["\"2\"", "3", "null"] {
             let version: serde_json::Value = serde_json::from_str(version).unwrap();
             value["version"] = version;
             let other = StartMessage::parse(value.to_string().as_bytes());
@@ -198,7 +201,7 @@ mod tests {
         value.as_object_mut().unwrap().remove("version");
         let former = StartMessage::parse(value.to_string().as_bytes());
         assert!(matches!(former, Err(MessageError::Version)), "{former:?}");
-        let malformed = StartMessage::parse(b"{\"version\": \"2\"}");
+        let malformed = StartMessage::parse(b"{\"version\": \"3\"}");
         assert!(matches!(malformed, Err(MessageError::Malformed(_))));
     }
 }

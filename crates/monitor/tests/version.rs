@@ -22,8 +22,7 @@ fn a_message_of_another_version_is_refused_with_the_remedy() {
     let message = direct.message(&container, process(&["true"]));
     let mut value = serde_json::to_value(&message).unwrap();
     value["version"] = "0".into();
-    let directory = world.tmp.path().join("instance");
-    let (answer, ..) = direct.answer(&directory, value.to_string().as_bytes());
+    let (answer, ..) = direct.answer(value.to_string().as_bytes());
     let Frame::Failed(failure) = answer else {
         panic!("{answer:?}")
     };

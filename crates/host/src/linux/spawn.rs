@@ -1,22 +1,25 @@
 //! Starts monitors, talks to them, and reaps them.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use kleene_command::spawn::{Companion, spawn};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::StartFailure;
+use kleene_monitor::process::NOBODYS;
 use kleene_monitor::proto::StartMessage;
-use rustix::event::{EventfdFlags, epoll, eventfd};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 
 /// How long a monitor may take to start a process: mounts may lie on slow disks.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -45,69 +48,223 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Starts a monitor in an instance's directory and has it start a process. If that fails, the
-/// monitor has ended when this returns.
-///
-/// # Errors
-/// See [`Refused`].
-pub fn start(
-    program: &OwnedFd,
-    directory: &Path,
-    log: File,
-    message: &StartMessage,
-    reaper: &Reaper,
-) -> Result<Monitored, Refused> {
-    let (mut control, theirs) = UnixStream::pair()?;
-    let (attached, their_attached) = if message.request.attach {
-        let (ours, theirs) = UnixStream::pair()?;
-        (Some(ours), Some(theirs.into()))
-    } else {
-        (None, None)
-    };
-    let mut monitor = spawn(Companion {
-        program: program.as_fd(),
-        argv: &["kleene-monitor", message.request.exec.as_str()],
-        directory,
-        stdin: theirs.into(),
-        stdout: their_attached,
-        stderr: log,
-    })?;
-    match negotiate(&mut control, message) {
-        Ok(pid) => {
-            reaper.adopt(&monitor)?;
-            Ok(Monitored {
+/// Starts monitors, and keeps one that is ready: its program need not be loaded when somebody waits
+/// for a process to start.
+pub struct Monitors {
+    shared: Arc<Kept>,
+}
+
+struct Kept {
+    program: OwnedFd,
+    reaper: Reaper,
+    state: Mutex<KeptState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct KeptState {
+    spare: Option<Waiting>,
+    /// One more is to be started.
+    wanted: bool,
+    over: bool,
+}
+
+impl Monitors {
+    /// Starts the threads that reap monitors and start spare ones. `program` is the monitor's, open.
+    ///
+    /// # Errors
+    /// Threads or descriptors are used up.
+    pub fn new(program: OwnedFd) -> io::Result<Self> {
+        let shared = Arc::new(Kept {
+            program,
+            reaper: Reaper::new()?,
+            state: Mutex::new(KeptState {
+                wanted: true,
+                ..KeptState::default()
+            }),
+            changed: Condvar::new(),
+        });
+        let its = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("spare".to_owned())
+            .stack_size(128 << 10);
+        thread.spawn(move || its.keep_one())?;
+        Ok(Self { shared })
+    }
+
+    /// Has a monitor start a process. If that fails, the monitor has ended when this returns.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn start(&self, message: &StartMessage) -> Result<Monitored, Refused> {
+        let order = serde_json::to_vec(message).map_err(io::Error::other)?;
+        let order = Frame::Start(order).encode();
+        let monitor = self.told(&order)?;
+        let answer = monitor.answer();
+        // Only now: its making takes no time from this start.
+        self.shared.want_one();
+        match answer {
+            Ok(pid) => Ok(Monitored {
                 pid,
-                control,
-                attached,
-            })
+                control: monitor.control,
+                attached: message.request.attach.then_some(monitor.attached),
+            }),
+            Err(refused) => {
+                // It has ended or is ending by itself, or hangs; its process dies with it.
+                monitor.end()?;
+                Err(refused)
+            }
         }
-        Err(refused) => {
-            // It has ended or is ending by itself, or hangs; its process dies with it.
-            drop(monitor.kill());
-            monitor.wait()?;
-            Err(refused)
+    }
+
+    /// A monitor that has its order.
+    fn told(&self, order: &[u8]) -> io::Result<Waiting> {
+        if let Some(spare) = self.shared.lock().spare.take() {
+            match spare.tell(order) {
+                Ok(()) => return Ok(spare),
+                // Somebody has ended it while it waited. It has understood nothing of the order.
+                Err(problem) => {
+                    tracing::debug!(%problem, "a spare monitor is of no use");
+                    spare.end()?;
+                }
+            }
+        }
+        let monitor = self.shared.make()?;
+        match monitor.tell(order) {
+            Ok(()) => Ok(monitor),
+            Err(error) => {
+                monitor.end()?;
+                Err(error)
+            }
         }
     }
 }
 
-fn negotiate(control: &mut UnixStream, message: &StartMessage) -> Result<u32, Refused> {
-    control.set_read_timeout(Some(START_LIMIT))?;
-    control.set_write_timeout(Some(START_LIMIT))?;
-    let message = serde_json::to_vec(message).map_err(io::Error::other)?;
-    Frame::Start(message).write(control)?;
-    let pid = match Frame::read(control)? {
-        Some(Frame::Started(pid)) => pid,
-        Some(Frame::Failed(failure)) => return Err(Refused::Failure(failure)),
-        Some(_) => return Err(io::Error::other("the monitor has sent something else").into()),
-        None => return Err(io::Error::other("the monitor has ended").into()),
-    };
-    control.set_read_timeout(None)?;
-    control.set_write_timeout(None)?;
-    Ok(pid)
+impl Drop for Monitors {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.over = true;
+        // It ends when its control stream does.
+        state.spare = None;
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, KeptState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(&self) -> io::Result<Waiting> {
+        Waiting::new(&self.program, &self.reaper)
+    }
+
+    fn want_one(&self) {
+        self.lock().wanted = true;
+        self.changed.notify_all();
+    }
+
+    /// Starts a monitor whenever there is none to spare, until nobody needs any.
+    fn keep_one(&self) {
+        let mut state = self.lock();
+        while !state.over {
+            if !std::mem::take(&mut state.wanted) || state.spare.is_some() {
+                let waited = self.changed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            drop(state);
+            let made = self.make();
+            state = self.lock();
+            match made {
+                Ok(_) if state.over => {}
+                Ok(monitor) => state.spare = Some(monitor),
+                // Whoever needs one then learns of it, or has more luck.
+                Err(problem) => tracing::debug!(%problem, "there is no spare monitor"),
+            }
+        }
+    }
+}
+
+/// A monitor that waits for its order. Without one it ends when this is dropped.
+struct Waiting {
+    process: OwnedFd,
+    control: UnixStream,
+    attached: UnixStream,
+}
+
+impl Waiting {
+    fn new(program: &OwnedFd, reaper: &Reaper) -> io::Result<Self> {
+        let (control, theirs) = UnixStream::pair()?;
+        let (attached, their_attached) = UnixStream::pair()?;
+        let mut monitor = spawn(Companion {
+            program: program.as_fd(),
+            argv: &["kleene-monitor", NOBODYS],
+            // It goes to the execution instance's directory when it knows it.
+            directory: Path::new("/"),
+            stdin: theirs.into(),
+            stdout: their_attached.into(),
+        })?;
+        match open(&monitor).and_then(|process| Ok((reaper.adopt(&monitor)?, process))) {
+            Ok(((), process)) => Ok(Self {
+                process,
+                control,
+                attached,
+            }),
+            Err(error) => {
+                drop(monitor.kill());
+                monitor.wait()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends the order.
+    fn tell(&self, order: &[u8]) -> io::Result<()> {
+        self.control.set_read_timeout(Some(START_LIMIT))?;
+        self.control.set_write_timeout(Some(START_LIMIT))?;
+        (&self.control).write_all(order)
+    }
+
+    /// Waits until the process runs.
+    fn answer(&self) -> Result<u32, Refused> {
+        let pid = match Frame::read(&mut &self.control)? {
+            Some(Frame::Started(pid)) => pid,
+            Some(Frame::Failed(failure)) => return Err(Refused::Failure(failure)),
+            Some(_) => return Err(io::Error::other("the monitor has sent something else").into()),
+            None => return Err(io::Error::other("the monitor has ended").into()),
+        };
+        self.control.set_read_timeout(None)?;
+        self.control.set_write_timeout(None)?;
+        Ok(pid)
+    }
+
+    /// Ends it, and waits until it has.
+    fn end(self) -> io::Result<()> {
+        match pidfd_send_signal(&self.process, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut ended = [PollFd::new(&self.process, PollFlags::IN)];
+        while let Err(errno) = poll(&mut ended, None) {
+            if errno != Errno::INTR {
+                return Err(errno.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A descriptor of a child that hasn't been reaped: its id can't have changed its meaning.
+fn open(child: &Child) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("no such process"))?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Reaps monitors when they end: one thread that sleeps until then.
-pub struct Reaper {
+struct Reaper {
     shared: Arc<Shared>,
 }
 
@@ -124,7 +281,7 @@ impl Reaper {
     ///
     /// # Errors
     /// Threads or descriptors are used up.
-    pub fn new() -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC)?;
         let shared = Arc::new(Shared {
@@ -141,12 +298,9 @@ impl Reaper {
         Ok(Self { shared })
     }
 
-    /// Takes over a monitor.
+    /// Takes over a monitor that nobody else reaps.
     fn adopt(&self, monitor: &Child) -> io::Result<()> {
-        let pid = i32::try_from(monitor.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("no such process"))?;
-        // Nobody else reaps it, so the id can't have changed its meaning.
-        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        let process = open(monitor)?;
         let key = key(&process);
         let mut monitors = self
             .shared
@@ -180,7 +334,7 @@ impl Shared {
                 rustix::buffer::spare_capacity(&mut events),
                 None,
             ) {
-                if errno == rustix::io::Errno::INTR {
+                if errno == Errno::INTR {
                     continue;
                 }
                 tracing::error!(%errno, "monitors aren't reaped any more");

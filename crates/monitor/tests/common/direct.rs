@@ -9,7 +9,7 @@ use std::process::Child;
 
 use kleene_command::spawn::{Companion, spawn};
 use kleene_doors::frames::Frame;
-use kleene_doors::host::{Place, Process, StartFailure, Started};
+use kleene_doors::host::{Place, Process, StartFailure, StartRequest, Started};
 use kleene_host::linux::seccomp::ensure_filter;
 use kleene_monitor::nursery::empty_mount_namespace;
 use kleene_monitor::proto::{CgroupPlan, InitProcess, Jail, Setting, StartMessage};
@@ -42,8 +42,10 @@ impl<'w> Direct<'w> {
     pub fn message(&self, container: &Container<'_>, process: Process) -> StartMessage {
         let filter = ensure_filter(&self.world.tmp.path().join("cache")).unwrap();
         let nursery = self.nursery.as_raw_fd();
+        let request = container.request(process);
         StartMessage {
-            request: container.request(process),
+            directory: self.directory(&request),
+            request,
             seccomp: filter,
             nursery: format!("/proc/{}/fd/{nursery}", std::process::id()).into(),
             cgroups: CgroupPlan::default(),
@@ -66,8 +68,10 @@ impl<'w> Direct<'w> {
     ) -> StartMessage {
         let directory = self.world.tmp.path().join("run").join(init.exec.as_str());
         let status = Status::read(&directory).unwrap().unwrap();
+        let request = init.join_request(process);
         StartMessage {
-            request: init.join_request(process),
+            directory: self.directory(&request),
+            request,
             join: Some(InitProcess {
                 pid: status.pid,
                 start_time: status.start_time,
@@ -76,18 +80,21 @@ impl<'w> Direct<'w> {
         }
     }
 
+    fn directory(&self, request: &StartRequest) -> PathBuf {
+        let run = self.world.tmp.path().join("run");
+        run.join(request.exec.as_str())
+    }
+
     /// Sends a monitor the message as it is.
-    pub fn answer(&self, directory: &Path, message: &[u8]) -> (Frame, UnixStream, UnixStream) {
+    pub fn answer(&self, message: &[u8]) -> (Frame, UnixStream, UnixStream) {
         let (mut control, theirs) = UnixStream::pair().unwrap();
         let (attached, their_attached) = UnixStream::pair().unwrap();
-        fs::create_dir_all(directory).unwrap();
         let monitor = spawn(Companion {
             program: self.program.as_fd(),
             argv: &["kleene-monitor", "directly-started"],
-            directory,
+            directory: Path::new("/"),
             stdin: theirs.into(),
-            stdout: Some(their_attached.into()),
-            stderr: File::create(directory.join("monitor.log")).unwrap(),
+            stdout: their_attached.into(),
         });
         self.monitors.borrow_mut().push(monitor.unwrap());
         control.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -98,14 +105,9 @@ impl<'w> Direct<'w> {
 
     pub fn try_start(&self, message: &StartMessage) -> Result<Running<'w>, StartFailure> {
         let request = &message.request;
-        let directory = self
-            .world
-            .tmp
-            .path()
-            .join("run")
-            .join(request.exec.as_str());
+        fs::create_dir_all(&message.directory).unwrap();
         let bytes = serde_json::to_vec(message).unwrap();
-        match self.answer(&directory, &bytes) {
+        match self.answer(&bytes) {
             (Frame::Started(pid), watch, attached) => {
                 let attached = Some(attached);
                 let started = Started {
