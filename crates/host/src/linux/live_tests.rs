@@ -436,7 +436,11 @@ fn processes_are_listed_as_the_host_and_the_container_see_them() {
             .processes(&contained.container, &contained.exec);
         list.unwrap()
     };
-    contained.until(|contained| list(contained).iter().any(|one| one.command == "cat"));
+    contained.until(|contained| {
+        let all = list(contained);
+        let runs = |command: &str| all.iter().any(|one| one.command == command);
+        runs("cat") && runs("sleep 1000")
+    });
     let all = list(&contained);
     assert!(all.is_sorted_by_key(|one| one.pid), "{all:?}");
     let find = |command: &str| {
