@@ -276,18 +276,20 @@ impl<'a> Parser<'a> {
             Token::Outermost(path) => Ok(field(true, path)),
             Token::Literal(value) => Ok(Operand::Literal(value)),
             Token::Open => {
-                let mut inner = self.pipeline(action)?;
-                match action.next() {
-                    Some((_, Token::Close(path))) => {
-                        inner.0.extend(path.into_iter().map(|name| Call {
-                            column: self.column(at),
-                            function: Some("index".to_owned()),
-                            operands: vec![Operand::Literal(Value::String(name))],
-                        }));
-                        Ok(Operand::Nested(swap_index(inner)))
-                    }
-                    _ => Err(self.error(action.end, "expected ')'")),
+                let inner = Operand::Nested(self.pipeline(action)?);
+                let Some((_, Token::Close(path))) = action.next() else {
+                    return Err(self.error(action.end, "expected ')'"));
+                };
+                if path.is_empty() {
+                    return Ok(inner);
                 }
+                let names = path.into_iter().map(Value::String);
+                let names = names.map(Operand::Literal);
+                Ok(Operand::Nested(Pipeline(vec![Call {
+                    column: self.column(at),
+                    function: Some("index".to_owned()),
+                    operands: std::iter::once(inner).chain(names).collect(),
+                }])))
             }
             Token::Word(word) => Err(self.error(
                 at,
@@ -328,24 +330,6 @@ impl<'a> Parser<'a> {
             tokens.push((base + offset, token));
         }
     }
-}
-
-/// The calls that take fields of a value have the value first.
-fn swap_index(pipeline: Pipeline) -> Pipeline {
-    let mut calls = pipeline.0.into_iter();
-    let mut whole: Vec<Call> = calls.next().into_iter().collect();
-    for mut call in calls {
-        let field = matches!(
-            (call.function.as_deref(), call.operands.as_slice()),
-            (Some("index"), [Operand::Literal(Value::String(_))])
-        );
-        if field {
-            call.operands
-                .insert(0, Operand::Nested(Pipeline(std::mem::take(&mut whole))));
-        }
-        whole.push(call);
-    }
-    Pipeline(whole)
 }
 
 /// Text outside of braces, with its escapes.
