@@ -3,12 +3,13 @@
 use std::io;
 
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Method;
 use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use kleene_api::PathStat;
+use tokio::sync::oneshot;
 
 use crate::body::Download;
 use crate::client::{Client, refusal};
@@ -52,12 +53,16 @@ impl Client {
     ) -> Result<(), ClientError> {
         let query = Query::new(&of(container, "archive")).text("path", path);
         let path = query.flag("keep_owner", keep_owner).finish();
-        let body = StreamBody::new(archive.map_ok(Frame::data)).boxed_unsync();
+        // What the daemon has answered about needn't be sent any more.
+        let (answered, answer) = oneshot::channel::<()>();
+        let archive = archive.map_ok(Frame::data).take_until(answer);
+        let body = StreamBody::new(archive).boxed_unsync();
         let mut request = self.request(Method::PUT, &path, Bytes::new())?;
         *request.body_mut() = body;
         let tar = HeaderValue::from_static(TAR);
         request.headers_mut().insert(CONTENT_TYPE, tar);
         let (response, sender) = self.exchange(request).await?;
+        drop(answered);
         let status = response.status();
         let answer = self.read_body(response).await?;
         if status.is_success() {

@@ -256,8 +256,14 @@ pub async fn archive_write(
         }
         Err(error) => Err(error),
     };
-    // Its client may still be sending. What it does after this time is its own affair.
-    let _ = timeout(app.timing.close, body.discard(LEFT_OVER)).await;
+    // Its client may still be sending, and many read the answer only after that. One that sends for
+    // ever may yet notice the answer while it does, as long as somebody takes what it sends; what it
+    // does after this time is its own affair.
+    let limit = app.timing.close;
+    let _ = timeout(limit, body.discard(LEFT_OVER)).await;
+    if !body.ended {
+        tokio::spawn(async move { timeout(limit, body.discard(u64::MAX)).await });
+    }
     written.map(|()| StatusCode::NO_CONTENT)
 }
 

@@ -13,6 +13,7 @@ use futures_util::{SinkExt, StreamExt};
 use kleene_api::{Channel, Control};
 use kleene_doors::frames::{Frame, MAX_CHUNK};
 use kleene_doors::host::ExitStatus;
+use kleene_doors::log::Stream;
 use kleene_types::ExecId;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -22,7 +23,7 @@ use tracing::debug;
 
 use super::session::{Gone, Session};
 use crate::app::App;
-use crate::codec::FrameReader;
+use crate::codec::{FrameReader, Incoming, Output};
 use crate::http::convert;
 use crate::http::extract::parse_json;
 
@@ -108,32 +109,44 @@ async fn output(
     channels: bool,
     ping: Duration,
 ) -> Outcome {
-    let mut frames = FrameReader::new(from);
+    let mut frames = FrameReader::for_many(from);
     let mut pings = interval_at(Instant::now() + ping, ping);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let message = tokio::select! {
-            frame = frames.next() => match frame {
-                Ok(Some(Frame::Stdout(data))) => output_message(Channel::Stdout, data, channels),
-                Ok(Some(Frame::Stderr(data))) => output_message(Channel::Stderr, data, channels),
-                Ok(Some(Frame::Exited(status))) => return Outcome::Exited(status),
+            incoming = frames.next_incoming() => match incoming {
+                Ok(Some(Incoming::Output(output))) => output_message(output, channels),
+                Ok(Some(Incoming::Frame(Frame::Exited(status)))) => {
+                    // A client that has gone away learns nothing of the end, which counts all the same.
+                    let _ = to.flush().await;
+                    return Outcome::Exited(status);
+                }
                 // The others say nothing to clients.
-                Ok(Some(_)) => continue,
+                Ok(Some(Incoming::Frame(_))) => continue,
                 Ok(None) | Err(_) => return Outcome::Broken,
             },
             _ = pings.tick() => Message::Ping(Default::default()),
         };
-        if to.send(message).await.is_err() {
+        // Small pieces that have come together go together.
+        let sent = match frames.has_next() {
+            true => to.feed(message).await,
+            false => to.send(message).await,
+        };
+        if sent.is_err() {
             return Outcome::Gone;
         }
     }
 }
 
-fn output_message(channel: Channel, data: Vec<u8>, channels: bool) -> Message {
-    match channels {
-        true => Message::binary(channel.frame(&data)),
-        false => Message::binary(data),
-    }
+fn output_message(output: Output, channels: bool) -> Message {
+    let channel = match output.stream {
+        Stream::Stdout => Channel::Stdout,
+        Stream::Stderr => Channel::Stderr,
+    };
+    Message::Binary(match channels {
+        true => output.behind(channel as u8),
+        false => output.plain(),
+    })
 }
 
 /// From the client to the process.
