@@ -182,10 +182,11 @@ impl Engine {
         if status.out_of_memory {
             self.emit(event("oom"));
         }
-        let died = event("die")
-            .with("exit_code", status.code)
-            .with("out_of_memory", status.out_of_memory);
-        self.emit(died);
+        let died = event("die").with("exit_code", status.code);
+        self.emit(match status.out_of_memory {
+            true => died.with("out_of_memory", true),
+            false => died,
+        });
     }
 
     /// Removes a container that was to be removed when it stops. Its lock is held by the caller. The

@@ -7,7 +7,9 @@ mod signal;
 mod stop;
 mod update;
 
-use kleene_doors::storage::{Dataset, StorageError};
+use std::collections::HashMap;
+
+use kleene_doors::storage::{Dataset, DatasetKind};
 use kleene_store::{ContainerRecord, ExecRecord, ImageRecord, StoreError};
 use kleene_types::{ContainerId, ContainerName};
 
@@ -25,6 +27,12 @@ impl Engine {
     pub fn container_list(&self, options: ListOptions) -> Result<Vec<ContainerView>, EngineError> {
         let running = self.running.all();
         let images = self.store.images()?;
+        let sizes: HashMap<Dataset, u64> = match options.size {
+            true => self.storage.usages(DatasetKind::Container)?,
+            false => Vec::new(),
+        }
+        .into_iter()
+        .collect();
         let mut views = Vec::new();
         for record in self.store.containers()? {
             let init = running.get(&record.id);
@@ -33,10 +41,7 @@ impl Engine {
                 continue;
             }
             let image = images.iter().find(|image| image.id == record.image);
-            let size = match options.size {
-                true => self.size(&record)?,
-                false => None,
-            };
+            let size = sizes.get(&Dataset::Container(record.id.clone())).copied();
             let view = self.view(record, image, init, size);
             views.push(view);
         }
@@ -87,15 +92,6 @@ impl Engine {
             None if self.running.waiting(&record.id).is_some() => ContainerState::Restarting,
             None if record.last_run.is_none() => ContainerState::Created,
             None => ContainerState::Exited,
-        }
-    }
-
-    /// Bytes that a container's own files occupy; `None` when it has been removed in the meantime.
-    fn size(&self, record: &ContainerRecord) -> Result<Option<u64>, EngineError> {
-        match self.storage.usage(&Dataset::Container(record.id.clone())) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(StorageError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error.into()),
         }
     }
 
