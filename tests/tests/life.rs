@@ -168,6 +168,43 @@ fn limits_that_can_not_be_are_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_quota_bounds_the_root_on_zfs() {
+    let daemon = Daemon::new(Room::Zfs);
+    let fill = "dd if=/dev/zero of=/file bs=1M count=30 conv=fsync 2>&1; ls -l /file";
+    let outcome = daemon.klee(&[
+        "run",
+        "--name",
+        "box",
+        "--storage-quota",
+        "10m",
+        "FreeBSD",
+        "sh",
+        "-c",
+        fill,
+    ]);
+    assert!(
+        outcome.stdout.contains("quota") || outcome.stdout.contains("space"),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        container(&daemon, "box")["limits"]["storage_quota"],
+        10 << 20
+    );
+    let refused = daemon.klee(&["update", "--storage-quota", "1m", "box"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    daemon
+        .klee(&["update", "--storage-quota", "100m", "box"])
+        .ok();
+    daemon.klee(&["start", "-q", "box"]).ok();
+    assert!(
+        daemon
+            .klee(&["logs", "-n", "1", "box"])
+            .ok()
+            .contains("31457280")
+    );
+}
+
+#[test]
 fn limits_change_while_a_container_runs() {
     let daemon = Daemon::new(Room::Dir);
     daemon

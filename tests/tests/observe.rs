@@ -306,7 +306,16 @@ fn events_tell_what_happened() {
 
 #[test]
 fn files_are_copied_in_and_out() {
-    let daemon = Daemon::new(Room::Dir);
+    copies(Room::Dir);
+}
+
+#[test]
+fn files_are_copied_in_and_out_on_zfs() {
+    copies(Room::Zfs);
+}
+
+fn copies(room: Room) {
+    let daemon = Daemon::new(room);
     let here = daemon.directory().join("here");
     fs::create_dir_all(here.join("sub")).unwrap();
     fs::write(here.join("file"), "data").unwrap();
@@ -399,7 +408,16 @@ fn copying_never_leaves_the_container() {
 
 #[test]
 fn differences_to_the_image_are_shown() {
-    let daemon = Daemon::new(Room::Dir);
+    differences(Room::Dir);
+}
+
+#[test]
+fn differences_to_the_image_are_shown_on_zfs() {
+    differences(Room::Zfs);
+}
+
+fn differences(room: Room) {
+    let daemon = Daemon::new(room);
     let script =
         "echo x > /new; rm /usr/local/www/nginx/50x.html; echo y >> /etc/passwd; mkdir -p /d/e";
     daemon
