@@ -16,13 +16,16 @@ use serde::Serialize;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::HostAddress;
 use crate::client::{Client, refusal};
 use crate::error::ClientError;
 use crate::transport::BoxStream;
+
+/// Bytes that are read at once. Tungstenite clears them for each read.
+const READ: usize = 32 << 10;
 
 /// A WebSocket to a daemon.
 pub(crate) type Socket = WebSocketStream<BoxStream>;
@@ -152,7 +155,9 @@ impl Client {
             .map_err(|_| ClientError::protocol("an upgrade of another connection"))?;
         let read = parts.read_buf.to_vec();
         let stream = parts.io.into_inner();
-        Ok(WebSocketStream::from_partially_read(stream, read, Role::Client, None).await)
+        let config = WebSocketConfig::default().read_buffer_size(READ);
+        let role = Role::Client;
+        Ok(WebSocketStream::from_partially_read(stream, read, role, Some(config)).await)
     }
 }
 
