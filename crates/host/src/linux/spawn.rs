@@ -48,6 +48,10 @@ impl From<io::Error> for Refused {
     }
 }
 
+/// How long after a start the next spare monitor is made: by then the process runs, or has ended, and
+/// whoever waited for it has heard.
+const PAUSE: Duration = Duration::from_millis(3);
+
 /// Starts monitors, and keeps one that is ready: its program need not be loaded when somebody waits
 /// for a process to start.
 pub struct Monitors {
@@ -101,7 +105,6 @@ impl Monitors {
         let order = Frame::Start(order).encode();
         let monitor = self.told(&order)?;
         let answer = monitor.answer();
-        // Only now: its making takes no time from this start.
         self.shared.want_one();
         match answer {
             Ok(pid) => Ok(Monitored {
@@ -175,6 +178,8 @@ impl Kept {
                 continue;
             }
             drop(state);
+            // Its making takes no time from others.
+            thread::sleep(PAUSE);
             let made = self.make();
             state = self.lock();
             match made {
