@@ -2,6 +2,7 @@
 //! at the end.
 
 use axum::extract::ws::Message;
+use futures_util::SinkExt;
 use kleene_api::{Channel, ExitInfo, MessageType, close_code};
 use kleene_doors::host::ExitStatus;
 use kleene_engine::{EngineError, StartedExec};
@@ -99,7 +100,8 @@ pub(super) async fn ended(
         error: None,
         out_of_memory: ended.out_of_memory || seen_out_of_memory,
     };
-    if session.subprotocol && session.send(exit_frame(&exit)).await.is_err() {
+    // It goes with the close frame.
+    if session.subprotocol && session.sink.feed(exit_frame(&exit)).await.is_err() {
         return;
     }
     let (code, message) = (close_code::FINISHED, farewell(id, &exit));
