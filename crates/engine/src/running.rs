@@ -24,8 +24,10 @@ pub(crate) struct Init {
 pub(crate) struct Run {
     /// Its first process.
     pub(crate) init: Init,
-    /// Whether somebody is stopping it, and its hooks have been run.
+    /// Whether somebody wants it to stop.
     pub(crate) stopping: bool,
+    /// How far they have come with that.
+    stop: StopWork,
     /// Whether its first process has ended, and what is left of it is being cleaned up.
     pub(crate) over: bool,
     /// When a signal was sent that would be the cause of an end soon after.
@@ -37,6 +39,50 @@ pub(crate) struct Run {
     pub(crate) health: Option<Health>,
     /// Counts up when checks begin anew or end: a call for a check of an earlier turn isn't wanted.
     pub(crate) turn: u64,
+}
+
+/// The work of stopping a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StopWork {
+    /// Nobody has begun.
+    None,
+    /// Somebody is at it.
+    UnderWay,
+    /// Somebody was, and has failed: its hooks have been run.
+    Left,
+}
+
+/// Who is to stop a container.
+#[derive(Debug)]
+pub(crate) enum StopTurn<'r> {
+    /// Whoever asked, as long as this is kept.
+    Ours {
+        /// Whether nobody has tried before.
+        first: bool,
+        /// To be dropped at the end.
+        turn: StopGuard<'r>,
+    },
+    /// Nobody: it has ended.
+    Over,
+    /// Somebody else, who has not come to the end in time.
+    Others,
+}
+
+/// Keeps others from stopping a container at the same time.
+#[derive(Debug)]
+pub(crate) struct StopGuard<'r> {
+    running: &'r Running,
+    container: ContainerId,
+    exec: ExecId,
+}
+
+impl Drop for StopGuard<'_> {
+    fn drop(&mut self) {
+        self.running.with(&self.container, &self.exec, |run| {
+            run.stop = StopWork::Left;
+        });
+        self.running.stopped.notify_all();
+    }
 }
 
 /// The running containers and those that wait; people can wait for one to stop.
@@ -53,6 +99,14 @@ struct State {
     waiting: HashMap<ContainerId, ExecId>,
     /// How often in a row a container ended soon after it was restarted, or couldn't be.
     quick_ends: HashMap<ContainerId, u32>,
+}
+
+impl State {
+    /// The run of `container` that began with `exec`, unless it is over.
+    fn run(&mut self, container: &ContainerId, exec: &ExecId) -> Option<&mut Run> {
+        let run = self.runs.get_mut(container);
+        run.filter(|run| run.init.exec == *exec && !run.over)
+    }
 }
 
 impl Running {
@@ -80,6 +134,7 @@ impl Running {
         let run = Run {
             init,
             stopping: false,
+            stop: StopWork::None,
             over: false,
             signalled: None,
             taken_over: false,
@@ -128,16 +183,56 @@ impl Running {
     /// Waits until the run of `container` that began with `exec` is over; `false` after `limit`. (The
     /// container is locked until it is cleaned up.)
     pub(crate) fn wait(&self, container: &ContainerId, exec: &ExecId, limit: Duration) -> bool {
-        let runs = |state: &mut State| {
-            let run = state.runs.get(container);
-            run.is_some_and(|run| run.init.exec == *exec && !run.over)
-        };
+        let runs = |state: &mut State| state.run(container, exec).is_some();
         let (state, timeout) = self
             .stopped
             .wait_timeout_while(self.lock(), limit, runs)
             .unwrap_or_else(PoisonError::into_inner);
         drop(state);
         !timeout.timed_out()
+    }
+
+    /// Asks for the turn to stop the run of `container` that began with `exec`. While somebody else
+    /// has it, that is waited for: until its end, or for `limit`.
+    pub(crate) fn take_stop(
+        &self,
+        container: &ContainerId,
+        exec: &ExecId,
+        limit: Option<Duration>,
+    ) -> StopTurn<'_> {
+        let under_way = |state: &mut State| {
+            let run = state.run(container, exec);
+            run.is_some_and(|run| run.stop == StopWork::UnderWay)
+        };
+        let state = self.lock();
+        let mut state = match limit {
+            None => self
+                .stopped
+                .wait_while(state, under_way)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                let waited = self.stopped.wait_timeout_while(state, limit, under_way);
+                let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                if timeout.timed_out() {
+                    return StopTurn::Others;
+                }
+                state
+            }
+        };
+        match state.run(container, exec) {
+            None => StopTurn::Over,
+            Some(run) => {
+                let before = std::mem::replace(&mut run.stop, StopWork::UnderWay);
+                StopTurn::Ours {
+                    first: before == StopWork::None,
+                    turn: StopGuard {
+                        running: self,
+                        container: container.clone(),
+                        exec: exec.clone(),
+                    },
+                }
+            }
+        }
     }
 
     /// The first process of the last run of a container that waits for its restart.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use kleene_doors::host::HostError;
 use kleene_engine::{ContainerState, Engine, EngineError, NewContainer};
 use kleene_host::fake::{FakeHost, Op, Program};
+use kleene_store::Store;
 use kleene_types::{ContainerId, ExecId, RestartPolicy, Signal};
 use support::{DETACHED, World, actions, exec, named, show, start, wait_for};
 
@@ -334,6 +335,84 @@ fn many_stop_one_container() {
         assert_eq!(show(&engine, &id).state, ContainerState::Exited);
     }
     assert_eq!(commands(&world.host).len(), 40);
+}
+
+/// The execution instance that isn't the container's first one, as soon as it runs.
+fn other_than(world: &World, init: &ExecId) -> ExecId {
+    loop {
+        let running = world.host.running();
+        if let Some(other) = running.into_iter().find(|exec| exec != init) {
+            return other;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A running container that nothing but `SIGKILL` ends, and whose `exec.stop` takes its time.
+fn slow_to_stop(engine: &Engine) -> (ContainerId, ExecId) {
+    let new = NewContainer {
+        cmd: vec!["stubborn".into()],
+        ..with_params(&["exec.stop=sleep"])
+    };
+    let id = engine.container_create(new).unwrap().id;
+    let init = start(engine, &id);
+    (id, init)
+}
+
+#[test]
+fn a_second_stop_waits_for_the_first() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let (id, init) = slow_to_stop(&engine);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| engine.container_stop("cc", GRACE));
+        let exec_stop = other_than(&world, &init);
+        let second = scope.spawn(|| engine.container_stop("cc", None));
+        let third = scope.spawn(|| engine.container_stop("cc", GRACE));
+        // Each writes down its intention before it waits.
+        let path = world.database();
+        while Store::open(&path).unwrap().journal().unwrap().len() < 3 {
+            std::thread::yield_now();
+        }
+        assert!(world.host.running().contains(&exec_stop));
+        world.host.finish(&exec_stop, 0);
+        assert!(world.host.wait_until(&init, |seen| seen.signals == [15]));
+        world.host.finish(&init, 0);
+        for stop in [first, second, third] {
+            stop.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(signals(&world, &init), [15]);
+    assert_eq!(ended(&engine, &id), 0);
+}
+
+#[test]
+fn a_second_stop_may_hurry() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let (id, init) = slow_to_stop(&engine);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| engine.container_stop("cc", GRACE));
+        other_than(&world, &init);
+        engine.container_stop("cc", Some(Duration::ZERO)).unwrap();
+        first.join().unwrap().unwrap();
+    });
+    assert_eq!(signals(&world, &init), [9]);
+    assert_eq!(ended(&engine, &id), 137);
+}
+
+#[test]
+fn a_stop_that_failed_is_taken_up_by_the_next() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let new = with_params(&["exec.prestop=stopping"]);
+    let id = engine.container_create(new).unwrap().id;
+    let init = start(&engine, &id);
+    world.host.fail_next(Op::Terminate);
+    engine.container_stop("cc", GRACE).unwrap_err();
+    engine.container_stop("cc", GRACE).unwrap();
+    assert_eq!(signals(&world, &init), [15]);
+    assert_eq!(commands(&world.host), ["stopping"], "once");
 }
 
 #[test]

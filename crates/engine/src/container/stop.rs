@@ -11,7 +11,7 @@ use crate::events::NewEvent;
 use crate::hooks;
 use crate::locks::{Key, Mode};
 use crate::restart::Cause;
-use crate::running::Init;
+use crate::running::{Init, StopTurn};
 use crate::{Engine, EngineError};
 
 /// Time that a container gets between SIGTERM and SIGKILL when nobody says otherwise.
@@ -26,14 +26,15 @@ struct Stopping {
     container: ContainerRecord,
     init: Init,
     operation: OperationId,
-    /// Whether nobody else has begun to stop this run before.
-    first: bool,
 }
 
 impl Engine {
     /// Stops a container: `exec.stop` is run in it, then its processes are asked to end, and ended
     /// after `grace` (`None`: the container's own time, or ten seconds). Its restart policy doesn't
     /// count until it is started again. One that waits for its restart doesn't any more.
+    ///
+    /// One that somebody is stopping already is left to them, but for at most `grace` if that is
+    /// given: then its processes are ended.
     ///
     /// # Errors
     /// [`EngineError::ContainerNotRunning`].
@@ -168,15 +169,14 @@ impl Engine {
             }
             _ => self.store.begin_with(&[step], record)?,
         };
-        let first = self.running.with(id, &init.exec, |run| {
+        self.running.with(id, &init.exec, |run| {
             run.taken_over = restart;
-            !std::mem::replace(&mut run.stopping, true)
+            run.stopping = true;
         });
         Ok(Some(Stopping {
             container,
             init,
             operation,
-            first: first.unwrap_or(false),
         }))
     }
 
@@ -192,6 +192,7 @@ impl Engine {
         Ok(container)
     }
 
+    /// Stops a container, or waits for whoever does.
     fn carry_out_stop(
         &self,
         stopping: &Stopping,
@@ -200,6 +201,26 @@ impl Engine {
         let Stopping {
             container, init, ..
         } = stopping;
+        match self.running.take_stop(&container.id, &init.exec, grace) {
+            StopTurn::Ours { first, turn } => {
+                let stopped = self.end_gently(container, init, grace, first);
+                drop(turn);
+                stopped
+            }
+            StopTurn::Over => Ok(()),
+            StopTurn::Others => self.end_at_once(container, init),
+        }
+    }
+
+    /// Runs the hooks, asks the processes to end, and ends them after some time. `first`: the hooks
+    /// have not been run yet.
+    fn end_gently(
+        &self,
+        container: &ContainerRecord,
+        init: &Init,
+        grace: Option<Duration>,
+        first: bool,
+    ) -> Result<(), EngineError> {
         let id = &container.id;
         let hooks = self
             .host
@@ -218,7 +239,7 @@ impl Engine {
             self.running
                 .with(id, &init.exec, |run| run.init.paused = false);
         }
-        if stopping.first {
+        if first {
             self.run_hooks_anyhow(container, "exec.prestop", &hooks.prestop, &hooks);
             self.run_exec_stop(container, init, &hooks, grace);
         }
@@ -230,9 +251,15 @@ impl Engine {
             Some(signal) => self.host.signal(&init.exec, signal.number()),
         };
         ended_meanwhile(asked)?;
-        if self.running.wait(id, &init.exec, grace) {
-            return Ok(());
+        match self.running.wait(id, &init.exec, grace) {
+            true => Ok(()),
+            false => self.end_at_once(container, init),
         }
+    }
+
+    /// Ends the processes of a container, and waits for that.
+    fn end_at_once(&self, container: &ContainerRecord, init: &Init) -> Result<(), EngineError> {
+        let id = &container.id;
         ended_meanwhile(self.host.kill(id, &init.exec))?;
         if self.running.wait(id, &init.exec, KILL_LIMIT) {
             return Ok(());
