@@ -42,7 +42,7 @@ impl Engine {
     fn never_started(&self, container: &ContainerId) -> Result<Vec<ExecId>, EngineError> {
         let waiting = self
             .store
-            .execs_of(container)?
+            .open_execs_of(container)?
             .into_iter()
             .filter(|e| e.started.is_none());
         Ok(waiting.skip(WAITING).map(|exec| exec.id).collect())

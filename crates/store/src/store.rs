@@ -394,6 +394,19 @@ impl Store {
         )
     }
 
+    /// A container's execution instances that haven't been seen to end, started or not, newest first.
+    ///
+    /// # Errors
+    /// As [`Store::exec`].
+    pub fn open_execs_of(&self, container: &ContainerId) -> Result<Vec<ExecRecord>, StoreError> {
+        self.records(
+            "execution instance",
+            "SELECT record FROM execs WHERE container = ? AND open
+             ORDER BY created DESC, rowid DESC",
+            [container.as_str()],
+        )
+    }
+
     /// Execution instances that haven't been seen to end, started or not, oldest first.
     ///
     /// # Errors
