@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use kleene_doors::host::Network;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
@@ -52,7 +53,10 @@ fn become_program(prepared: Prepared, channel: &OwnedFd) -> Started<Infallible> 
     let is_new = matches!(place, Inside::New(_));
     connect(streams, &dev, &identity, is_new, channel)?;
     let program = Program::new(&process, &identity)?;
-    let directory = WorkingDirectory::ensure(root.as_fd(), process.cwd.as_ref())?;
+    let directory = match is_new {
+        true => WorkingDirectory::ensure(root.as_fd(), process.cwd.as_ref())?,
+        false => WorkingDirectory::existing(root.as_fd(), process.cwd.as_ref()),
+    };
     let limits = ulimits::permit(&process.ulimits)?;
 
     // SAFETY: nothing is closed now. Whatever is open for the monitor's sake, and the way to it,
@@ -169,11 +173,19 @@ fn connect(
             }
             let stdin = match stdin {
                 Some(pipe) => pipe,
-                None => dev::open_null(dev.as_fd())
-                    .or_fail(|| "opening the container's /dev/null".to_owned())?,
+                None => nothing_to_read(dev.as_fd()).or_fail(failed)?,
             };
             redirect(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).or_fail(failed)
         }
+    }
+}
+
+/// The container's `/dev/null`; where it has been removed or replaced, a pipe that nobody writes to:
+/// that must not keep anybody from looking after the container.
+fn nothing_to_read(dev: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    match dev::open_null(dev) {
+        Err(_) => pipe_with(PipeFlags::CLOEXEC).map(|(read, _)| read),
+        opened => opened,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use kleene_doors::host::StartFailure;
-use kleene_tree::{Open, create_dirs_in_root, open_in_root};
+use kleene_tree::{Open, TreeError, create_dirs_in_root, open_in_root};
 use kleene_types::ContainerPath;
 
 use crate::failure::{OrFail, Started, setup};
@@ -16,7 +16,14 @@ pub(crate) struct WorkingDirectory<'a> {
 }
 
 impl<'a> WorkingDirectory<'a> {
-    /// Makes the directory if it is missing: beneath the root, wherever links lead.
+    /// That of a process in a running container, where nothing is made: a misspelt path must not leave
+    /// a directory behind.
+    pub(crate) fn existing(root: BorrowedFd<'a>, path: Option<&'a ContainerPath>) -> Self {
+        Self { root, path }
+    }
+
+    /// That of a container's first process. Makes the directory if it is missing: beneath the root,
+    /// wherever links lead.
     pub(crate) fn ensure(root: BorrowedFd<'a>, path: Option<&'a ContainerPath>) -> Started<Self> {
         if let Some(path) = path {
             create_dirs_in_root(root, path.beneath(), 0o755)
@@ -32,7 +39,13 @@ impl<'a> WorkingDirectory<'a> {
             return Ok(());
         };
         let directory = open_in_root(self.root, path.beneath(), Open::Handle);
-        let directory = directory.map_err(|error| not_entered(path, &error))?;
+        let directory = directory.map_err(|error| match error {
+            TreeError::NotFound { .. } => setup(format!(
+                "the working directory '{path}' is not in the container: check the path, or make it \
+                 first"
+            )),
+            error => not_entered(path, &error),
+        })?;
         rustix::process::fchdir(directory).map_err(|errno| not_entered(path, &errno))
     }
 }

