@@ -436,6 +436,15 @@ pub trait Host: Send + Sync {
     /// [`HostError::NotRunning`].
     fn signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError>;
 
+    /// Ends what an instance's process has started and left behind, and the process itself
+    /// (`SIGKILL`): every process of its container in the session that begins with it. Those that
+    /// have begun a session of their own live on. No such process is success, and so is an instance
+    /// that is forgotten. Returns before they have ended.
+    ///
+    /// # Errors
+    /// When the host can't tell who they are, or end them.
+    fn end_session(&self, exec: &ExecId) -> Result<(), HostError>;
+
     /// Asks a container's processes to end (`SIGTERM`); a process that can't take notice of that
     /// because it handles no signals as process 1 is killed at once.
     ///

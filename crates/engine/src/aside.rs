@@ -104,7 +104,7 @@ impl Engine {
         Ok(Aside { exec, watch })
     }
 
-    /// Waits for a process at most `limit`, then ends it. Nothing of it is left on the host
+    /// Waits for a process at most `limit`, then ends it, and what it has started. Nothing of it is left on the host
     /// afterwards, unless it can't be ended: then it is forgotten as soon as it does.
     pub(crate) fn finish_aside(&self, aside: Aside, limit: Duration) -> Outcome {
         let Aside { exec, mut watch } = aside;
@@ -124,13 +124,22 @@ impl Engine {
         if code.is_none() {
             self.end_unrecorded(&exec, watch);
         } else {
+            self.end_session(&exec);
             self.forget_unrecorded(&exec);
         }
         Outcome { code, output }
     }
 
-    /// Kills a process that no record knows, and forgets it.
+    /// Ends what a process has left in its container.
+    fn end_session(&self, exec: &ExecId) {
+        if let Err(problem) = self.host.end_session(exec) {
+            warn!(%exec, %problem, "processes of an ended one may be left");
+        }
+    }
+
+    /// Kills a process that no record knows, with what it has started, and forgets it.
     pub(crate) fn end_unrecorded(&self, exec: &ExecId, mut watch: UnixStream) {
+        self.end_session(exec);
         if let Err(problem) = self.host.signal(exec, kleene_types::Signal::KILL.number()) {
             debug!(%exec, %problem, "it seems to have ended");
         }

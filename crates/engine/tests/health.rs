@@ -16,7 +16,7 @@ use kleene_engine::{
     ContainerChanges, ContainerState, Engine, EngineError, Health, HealthStatus, Later,
     NewContainer,
 };
-use kleene_host::fake::Program;
+use kleene_host::fake::{Op, Program};
 use kleene_types::{ContainerId, ExecId, HealthCheck, Span};
 use support::{World, actions, named, show, start, wait_for};
 
@@ -103,6 +103,29 @@ fn a_check_that_hangs_is_ended_and_has_failed() {
     assert_eq!(health.status, HealthStatus::Unhealthy);
     assert_eq!(health.log[0].exit_code, None);
     assert!(health.log[0].output.contains("longer than 10ms"));
+    assert_eq!(world.host.known(), [init]);
+}
+
+/// What a check has started in the background must not pile up.
+#[test]
+fn nothing_of_a_check_is_left() {
+    let hasty = HealthCheck {
+        timeout: Span::from_millis(10),
+        ..check("check")
+    };
+    let (world, engine, _, init) = running(hasty);
+    let turns = vec![exits(0), exits(1), Program::Stubborn];
+    world.host.program("check", Program::InTurn(turns));
+    for _ in 0..3 {
+        engine.due(world.next_later().1).unwrap();
+    }
+    let objects = |op| {
+        let calls = world.host.calls().into_iter();
+        let calls = calls.filter(move |call| call.op == op);
+        calls.map(|call| call.object).collect::<Vec<_>>()
+    };
+    let (ended, forgotten) = (objects(Op::EndSession), objects(Op::Forget));
+    assert_eq!((ended.len(), ended), (3, forgotten));
     assert_eq!(world.host.known(), [init]);
 }
 

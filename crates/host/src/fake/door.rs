@@ -249,6 +249,17 @@ impl Host for FakeHost {
         Ok(())
     }
 
+    /// A scripted process is all that its instance has.
+    fn end_session(&self, exec: &ExecId) -> Result<(), HostError> {
+        self.called(Op::EndSession, exec)?;
+        let mut state = self.shared.lock();
+        if state.running(exec).is_ok_and(|process| process.signal(9)) {
+            state.ended(exec);
+        }
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
     fn terminate(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
         self.called(Op::Terminate, container)?;
         self.signal_all(init, container, 15)

@@ -388,6 +388,40 @@ fn what_is_left_in_the_groups_is_ended() {
 }
 
 #[test]
+fn what_a_session_leaves_behind_is_ended() {
+    let children = "sleep 1000 & (sleep 1000 & sleep 1000) & setsid sleep 2000 & echo ready";
+    for script in [children.to_owned(), format!("{children}; read line")] {
+        // As a monitor does: otherwise it would be in the session of whoever runs the tests.
+        let mut contained =
+            Contained::start_by("exec setsid sh -c \"$0\"", &Limits::default(), &script);
+        contained.await_line("ready");
+        let Contained {
+            host,
+            container,
+            exec,
+            ..
+        } = &contained;
+        let commands = || {
+            let pids = host.hierarchies.processes(container).unwrap().unwrap();
+            let line = |pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut lines: Vec<String> = pids.into_iter().map(line).collect();
+            lines.retain(|line| line.starts_with("sleep"));
+            lines.sort();
+            lines
+        };
+        let (short, long) = ("sleep\x001000\0", "sleep\x002000\0");
+        contained.until(|_| commands() == [short, short, short, long]);
+        host.end_session(exec).unwrap();
+        contained.until(|_| commands() == [long]);
+        let ended = contained.child.wait().unwrap();
+        assert_eq!(ended.success(), script == children);
+        contained.host.end_session(&contained.exec).unwrap();
+        contained.host.state.remove(&contained.exec).unwrap();
+        contained.host.end_session(&contained.exec).unwrap();
+    }
+}
+
+#[test]
 fn own_networks_are_counted() {
     let script = "ip link add v0 type veth peer name v1 && echo ready; read line";
     let by = "exec unshare -n sh -c \"$0\"";

@@ -22,6 +22,7 @@ use kleene_doors::storage::Root;
 use kleene_monitor::nursery::empty_mount_namespace;
 use kleene_monitor::proto::{InitProcess, StartMessage};
 use kleene_monitor::sealed::seal_program;
+use kleene_monitor::status::start_time;
 use kleene_monitor::sys::pidfd_send_signal;
 use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, Ulimit};
 use rustix::process::Signal;
@@ -477,6 +478,22 @@ impl Host for LinuxHost {
         send().map_err(failed(format!(
             "sending signal {signal} to execution instance {exec}"
         )))
+    }
+
+    fn end_session(&self, exec: &ExecId) -> Result<(), HostError> {
+        let end = || {
+            let status = self.state.status(exec)?;
+            let Some(status) = status.filter(|status| status.boot_id == self.state.boot_id())
+            else {
+                return Ok(());
+            };
+            // Nobody else gets the process's id while its session lasts.
+            match start_time(status.pid)? {
+                Some(other) if other != status.start_time => Ok(()),
+                _ => self.hierarchies.kill_session(&status.container, status.pid),
+            }
+        };
+        end().map_err(failed(format!("ending all of execution instance {exec}")))
     }
 
     fn terminate(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {

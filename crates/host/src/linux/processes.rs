@@ -97,6 +97,21 @@ fn inspect(pid: u32, users: &Users, boot: Timestamp) -> io::Result<Option<Proces
     }
 }
 
+/// The session of a process, as the id of the process that it has begun with; `None` when the
+/// process has ended.
+///
+/// # Errors
+/// `/proc` can't be read.
+pub fn session_of(pid: u32) -> io::Result<Option<u32>> {
+    let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat,
+        Err(error) if gone(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let stat = Stat::parse(&stat).filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x'));
+    Ok(stat.map(|stat| stat.session))
+}
+
 /// The field of this number, from 0, in a line of `/proc/PID/status`.
 fn field<T: std::str::FromStr>(status: &str, name: &str, index: usize) -> Option<T> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -109,6 +124,8 @@ struct Stat<'s> {
     name: &'s str,
     state: char,
     parent: u32,
+    /// The id of the process that its session has begun with.
+    session: u32,
     /// The device number of the controlling terminal; 0: none.
     terminal: u32,
     /// Processor time in clock ticks.
@@ -129,6 +146,7 @@ impl<'s> Stat<'s> {
             name,
             state: field(3)?.chars().next()?,
             parent: field(4)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
             terminal: field(7)?.parse::<i32>().ok()?.cast_unsigned(),
             ticks: ticks(14)? + ticks(15)?,
             started: ticks(22)?,

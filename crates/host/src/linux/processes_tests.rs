@@ -14,6 +14,7 @@ fn odd_names_dont_shift_fields() {
             name: "a) b",
             state: 'S',
             parent: 7,
+            session: 3,
             terminal: 34_817,
             ticks: 42,
             started: 4711,

@@ -158,6 +158,10 @@ impl Host for PipeHost {
         self.inner.signal(exec, signal)
     }
 
+    fn end_session(&self, exec: &ExecId) -> Result<(), HostError> {
+        self.inner.end_session(exec)
+    }
+
     fn terminate(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
         self.inner.terminate(container, init)
     }

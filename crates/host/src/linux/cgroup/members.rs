@@ -1,5 +1,6 @@
 //! Who is in a container's groups: signals to them, their end, and the groups' removal.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -14,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::Hierarchies;
 use super::freezer::is_gone;
+use crate::linux::processes::session_of;
 
 /// How long the processes of a group that is to be removed may take to end after they were killed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,6 +58,34 @@ impl Hierarchies {
             .into_iter()
             .filter(|member| *member != spared);
         others.try_for_each(|member| signal_member(&group, member, signal))
+    }
+
+    /// Kills all processes of a container in the session of this number: none if it isn't there, or
+    /// if there are no groups.
+    ///
+    /// # Errors
+    /// The group can't be read, or a process not be killed.
+    pub fn kill_session(&self, container: &ContainerId, session: u32) -> io::Result<()> {
+        let Some(group) = self.plan_to_join(container).directories().next().cloned() else {
+            return Ok(());
+        };
+        let is_meant = |member| session_of(member).map(|found| found == Some(session));
+        let mut killed = HashSet::new();
+        loop {
+            let before = killed.len();
+            for member in members(&group)? {
+                if !killed.contains(&member) && is_meant(member)? {
+                    signal_if(member, Signal::KILL, || {
+                        Ok(is_member(&group, member)? && is_meant(member)?)
+                    })?;
+                    killed.insert(member);
+                }
+            }
+            // Who has been killed makes no more processes; those made just before are found now.
+            if killed.len() == before {
+                return Ok(());
+            }
+        }
     }
 
     /// Kills everything in a container that has a unified group, and lets everything in it take
@@ -147,13 +177,27 @@ pub(super) fn gather(from: &Path, into: &Path) -> io::Result<()> {
 /// Sends a signal to a process of the group. Its id is only trusted if the process behind a
 /// descriptor that was opened meanwhile is still a member; one that has ended is no failure.
 fn signal_member(group: &Path, member: u32, signal: Signal) -> io::Result<()> {
-    let Some(pid) = i32::try_from(member).ok().and_then(Pid::from_raw) else {
+    signal_if(member, signal, || is_member(group, member))
+}
+
+fn is_member(group: &Path, process: u32) -> io::Result<bool> {
+    Ok(members(group)?.contains(&process))
+}
+
+/// Sends a signal to the process of this id, if it is the one that is meant after a descriptor of it
+/// was opened.
+fn signal_if(
+    process: u32,
+    signal: Signal,
+    is_meant: impl FnOnce() -> io::Result<bool>,
+) -> io::Result<()> {
+    let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else {
         return Ok(());
     };
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
         return Ok(());
     };
-    if members(group)?.contains(&member) {
+    if is_meant()? {
         return match pidfd_send_signal(&process, signal.as_raw()) {
             Err(error) if gone(&error) => Ok(()),
             other => other,
