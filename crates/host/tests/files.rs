@@ -176,6 +176,35 @@ fn everything_is_packed_and_nothing_special_is_opened() {
 }
 
 #[test]
+fn links_to_directories_are_packed_as_what_the_path_says() {
+    let world = World::new();
+    let root = world.path("root");
+    fs::create_dir(root.join("real")).unwrap();
+    fs::write(root.join("real/file"), "content").unwrap();
+    symlink("/real", root.join("link")).unwrap();
+    symlink("/real/file", root.join("to-file")).unwrap();
+    symlink("/proc", root.join("to-proc")).unwrap();
+    for of in world.all() {
+        let packed = |path: &str| names(&read(&world, &of, path).unwrap());
+        assert_eq!(packed("/link"), ["link"]);
+        for path in ["/link/", "/link/.", "/link/./", "/link//."] {
+            assert_eq!(kind(&world, &of, path), Some(PathKind::Directory), "{path}");
+            assert_eq!(packed(path), ["link/", "link/file"], "{path}");
+        }
+        for path in ["/real", "/real/", "/real/."] {
+            assert_eq!(packed(path), ["real/", "real/file"], "{path}");
+        }
+        assert_eq!(packed("/link/file"), ["file"]);
+        assert!(packed("/real/..").contains(&"./link".to_owned()));
+        for path in ["/to-file/", "/to-file/.", "/real/file/"] {
+            source_error(read(&world, &of, path));
+        }
+    }
+    let message = source_error(read(&world, &world.running(), "/to-proc/"));
+    assert!(message.contains("kernel"), "{message}");
+}
+
+#[test]
 fn archives_are_unpacked_where_they_should() {
     let world = World::new();
     let root = world.path("root");

@@ -70,20 +70,22 @@ pub fn stat(view: &View, path: &Path) -> Result<Option<PathStat>, HostError> {
     }))
 }
 
-/// Packs what is at a path.
+/// Packs what is at a path. Where this can only be a directory's, as with `/` or `/.` at its end, a
+/// link is followed; the entries begin with the path's last component all the same.
 ///
 /// # Errors
 /// [`HostError::Source`] when nothing is there, or nothing that an archive can hold.
 pub fn pack(view: &View, path: &Path, to: &mut dyn Write) -> Result<(), HostError> {
     let shown = path.display();
     let action = || format!("packing '{shown}' of the container");
-    let Some(stat) = stat_to_pack(view, path)? else {
+    if stat_to_pack(view, path)?.is_none() {
         let message = format!("'{shown}' doesn't exist in the container");
         return Err(HostError::Source(message));
-    };
+    }
     // A path that ends with `..` has no name that would be safe to unpack.
-    let (parent, name) = match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) if stat.name != "/" => (parent, Path::new(name)),
+    let as_name = path.file_name().map_or(Path::new("."), Path::new);
+    let (parent, name) = match path.parent() {
+        Some(parent) if !names_directory(path) => (parent, as_name),
         _ => (path, Path::new(".")),
     };
     let parent = open_in_root(view.root(), parent, Open::Directory)
@@ -94,13 +96,19 @@ pub fn pack(view: &View, path: &Path, to: &mut dyn Write) -> Result<(), HostErro
              with a command in the container"
         )));
     }
-    let packed = pack_tar(parent.as_fd(), name, name, to)
+    let packed = pack_tar(parent.as_fd(), name, as_name, to)
         .map_err(|error| path_failure(path, error, action))?;
     if packed.changed > 0 {
         let count = packed.changed;
         tracing::warn!(%shown, count, "files changed their size while they were packed");
     }
     Ok(())
+}
+
+/// Whether a path can only be a directory's (`path_resolution(7)`).
+fn names_directory(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    bytes.ends_with(b"/") || bytes.ends_with(b"/.") || path.file_name().is_none()
 }
 
 fn stat_to_pack(view: &View, path: &Path) -> Result<Option<PathStat>, HostError> {
