@@ -11,7 +11,7 @@ use kleene_api::PathStat;
 use kleene_client::{Client, ClientError, Download};
 use kleene_tree::{Rename, TreeError, UnpackOptions, Unpacked, unpack_tar};
 use kleene_types::Timestamp;
-use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use tokio::sync::mpsc::{Sender, channel};
 
@@ -40,16 +40,26 @@ pub async fn download(
     let (remote, source) = find(client, container, path, how).await?;
     let plan = plan(&source, to, found(to)?)?;
     let into = open_directory(&plan.directory)?;
-    let own_name = plan.name != Path::new(".");
+    let name = plan.name;
+    let own_name = name != Path::new(".");
     if own_name {
-        let at = plan.directory.join(&plan.name);
+        let at = plan.directory.join(&name);
         // A link that is there is never followed: a former copy may have brought it.
         check_replaced(&source, &at, found_by(&at, std::fs::symlink_metadata(&at))?)?;
     }
+    // The contents of a directory come into that and nothing around it, whatever links they hold; a
+    // file is a single entry.
+    let root = match source.directory && own_name {
+        true => Some(make_directory(&into, &name)?),
+        false => None,
+    };
     let from = remote.path.file_name();
-    let mut rename = Rename {
+    let rename = Rename {
         from: from.map_or_else(|| PathBuf::from("."), PathBuf::from),
-        to: plan.name,
+        to: match source.directory {
+            true => PathBuf::from("."),
+            false => name.clone(),
+        },
     };
     let options = UnpackOptions {
         owner: (!how.archive).then(own_ids),
@@ -57,36 +67,21 @@ pub async fn download(
         skip_devices: true,
         // The daemon says how large files are, and it is trusted.
         max_holes: u64::MAX,
+        max_entries: (!source.directory).then_some(1),
+        rename: Some(rename),
         ..UnpackOptions::default()
     };
-    // The contents of a directory come into that and nothing around it, whatever links they hold; a
-    // file is a single entry.
-    let (root, options) = if source.directory {
-        let root = match own_name {
-            true => Some(make_directory(&into, &rename.to)?),
-            false => None,
-        };
-        rename.to = PathBuf::from(".");
-        (root, options)
-    } else {
-        let max_entries = Some(1);
-        let single = UnpackOptions {
-            max_entries,
-            ..options
-        };
-        (None, single)
-    };
-    let options = UnpackOptions {
-        rename: Some(rename),
-        ..options
-    };
-    let archive = open(client, container, &remote.path).await?;
     let within = |error: CommandError| error.within(&format!("copying to '{}'", to.display()));
-    let target = match &root {
-        Some((root, _)) => root.try_clone()?,
-        None => into,
+    let target = root.as_ref().map_or(&into, |(root, _)| root).try_clone()?;
+    let unpacked = match open(client, container, &remote.path).await {
+        Ok(archive) => transfer(archive, target, options).await.map_err(within),
+        Err(error) => Err(error),
     };
-    let unpacked = transfer(archive, target, options).await.map_err(within)?;
+    if let (Some((_, true)), Err(_)) = (&root, &unpacked) {
+        // It stays if something has come into it. What went wrong first is what is told.
+        let _ = rustix::fs::unlinkat(&into, &name, AtFlags::REMOVEDIR);
+    }
+    let unpacked = unpacked?;
     if let (Some((root, true)), Some(stat)) = (&root, &remote.stat) {
         finish_directory(root, stat, how).map_err(|error| within(error.into()))?;
     }

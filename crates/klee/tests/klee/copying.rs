@@ -247,6 +247,92 @@ fn a_directory_comes_out() {
 }
 
 #[test]
+fn a_slash_at_the_end_goes_through_a_link() {
+    let entries = [("link", DIRECTORY, ""), ("link/hosts", FILE, "localhost\n")];
+    let mut script = FakeDaemon::script()
+        .on(
+            "GET",
+            &path_of("stat", "/link"),
+            200,
+            stat("link", "symlink", Some("/etc")),
+        )
+        .bytes(
+            "GET",
+            &path_of("archive", "/link"),
+            &archive(&[("link", SYMLINK, "/etc")]),
+        );
+    for path in ["/link/", "/link/."] {
+        script = script
+            .on(
+                "GET",
+                &path_of("stat", path),
+                200,
+                stat("link", "directory", None),
+            )
+            .bytes("GET", &path_of("archive", path), &archive(&entries));
+    }
+    let daemon = script.start();
+    for (from, to, expected) in [
+        ("web:/link", "new", &[("new", "-> /etc"), ("old", "/")][..]),
+        (
+            "web:/link/",
+            "new",
+            &[("new", "/"), ("new/hosts", "localhost\n"), ("old", "/")],
+        ),
+        (
+            "web:/link/",
+            "old",
+            &[
+                ("old", "/"),
+                ("old/link", "/"),
+                ("old/link/hosts", "localhost\n"),
+            ],
+        ),
+        (
+            "web:/link/.",
+            "old",
+            &[("old", "/"), ("old/hosts", "localhost\n")],
+        ),
+    ] {
+        let here = tempfile::tempdir().unwrap();
+        fs::create_dir(here.path().join("old")).unwrap();
+        let klee = Klee::new(&daemon, &["cp", from, to]).within(here.path());
+        klee.run().assert(0, "", "");
+        assert_eq!(tree(here.path()), paths(expected), "{from} {to}");
+    }
+}
+
+#[test]
+fn a_directory_that_does_not_come_leaves_nothing() {
+    let daemon = holding("/srv/www", "directory", &[("evil", FILE, "x")])
+        .on(
+            "GET",
+            &path_of("stat", "/gone"),
+            200,
+            stat("gone", "directory", None),
+        )
+        .on(
+            "GET",
+            &path_of("archive", "/gone"),
+            404,
+            json!({"message": "no such file or directory"}),
+        )
+        .start();
+    for from in ["web:/srv/www", "web:/gone"] {
+        let here = tempfile::tempdir().unwrap();
+        fs::create_dir_all(here.path().join("there/www")).unwrap();
+        for to in ["new", ".", "there"] {
+            let output = Klee::new(&daemon, &["cp", from, to])
+                .within(here.path())
+                .run();
+            assert_eq!(output.code, Some(1), "{from} {to}: {output:?}");
+        }
+        let before = paths(&[("there", "/"), ("there/www", "/")]);
+        assert_eq!(tree(here.path()), before, "{from}");
+    }
+}
+
+#[test]
 fn archives_that_would_write_elsewhere_are_refused() {
     for entries in [
         &[("../evil", FILE, "x")][..],
