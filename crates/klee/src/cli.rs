@@ -18,7 +18,7 @@ Shortcuts:
   run, start, stats, stop, top, unpause, update, wait
           The same as `klee container …`
   build   The same as `klee image build`
-  isc, isi, isn, isv
+  isc (inspect), isi, isn, isv
           Inspect a container, image, network or volume
   lsc (ls, ps), lsi, lsn, lsv
           List containers, images, networks or volumes

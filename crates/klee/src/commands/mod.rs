@@ -207,6 +207,8 @@ commands! {
     /// Send containers a signal
     shortcut "kill" Kill(container::kill);
     /// Show everything about containers
+    shortcut "inspect" Inspect(container::inspect);
+    /// Show everything about containers
     shortcut "isc" Isc(container::inspect);
     /// Show everything about images
     shortcut "isi" Isi(image::inspect);

@@ -173,23 +173,36 @@ impl<'a> Scope<'a> {
     }
 
     fn unknown(self, object: &Value, name: &str) -> String {
-        let mut names = keys(object);
+        let mut names = names_of(object);
         if std::ptr::eq(object, self.outermost) {
-            names.extend(self.main.map(keys).unwrap_or_default());
+            names.extend(self.main.map(names_of).unwrap_or_default());
         }
-        let closest = names
-            .into_iter()
-            .map(|known| (strsim::jaro_winkler(name, known), known))
-            .filter(|(similarity, _)| *similarity >= 0.8)
-            .max_by(|(a, _), (b, _)| a.total_cmp(b));
-        match closest {
-            Some((_, known)) => format!("there is no field '{name}': did you mean '{known}'?"),
-            None => format!("there is no field '{name}'"),
-        }
+        no_field(name, names)
     }
 }
 
-fn keys(object: &Value) -> Vec<&str> {
+/// Says that there is no such field, and which there are.
+fn no_field(name: &str, mut names: Vec<&str>) -> String {
+    names.sort_unstable();
+    names.dedup();
+    let closest = names
+        .iter()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(similarity, _)| *similarity >= 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let all = match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    };
+    match closest {
+        Some((_, known)) => {
+            format!("there is no field '{name}': did you mean '{known}'? There are {all}")
+        }
+        None => format!("there is no field '{name}': there are {all}"),
+    }
+}
+
+fn names_of(object: &Value) -> Vec<&str> {
     let fields = object.as_object();
     fields.map_or_else(Vec::new, |fields| {
         fields.keys().map(String::as_str).collect()
@@ -352,7 +365,7 @@ fn index(value: &Value, keys: &[&Value]) -> Result<Value, String> {
                 })?
             }
             (Value::Object(_), Value::String(name)) => {
-                lookup(value, name).ok_or_else(|| format!("there is no field '{name}'"))?
+                lookup(value, name).ok_or_else(|| no_field(name, names_of(value)))?
             }
             (value, key) => {
                 let (value, key) = (kind_of(value), kind_of(key));

@@ -128,6 +128,7 @@ mod tests {
             ("{{.container.name}}", "web"),
             ("{{ .name }}!", "web!"),
             ("{{.Name}} {{.ImageID}} {{.Limits.Memory}}", "web 0123 1024"),
+            ("{{.Container.Name}} {{.Container.image_id}}", "web 0123"),
             ("{{.limits.cpus}}", "1.5"),
             ("[{{.exit_code}}]", "[]"),
             ("[{{.exit_code.what.ever}}]", "[]"),
@@ -203,7 +204,18 @@ mod tests {
             (
                 "x{{.nmae}}",
                 4,
-                "there is no field 'nmae': did you mean 'name'?",
+                "there is no field 'nmae': did you mean 'name'? There are cmd, container, exit_code, \
+                 image_id, limits, mounts, name, none, running",
+            ),
+            (
+                "{{.limits.pids}}",
+                3,
+                "there is no field 'pids': there are cpus, memory",
+            ),
+            (
+                "{{index .limits \"x\"}}",
+                3,
+                "there is no field 'x': there are cpus, memory",
             ),
             ("{{.name.first}}", 3, "'name' has no fields: it is a text"),
             ("{{nonsense .name}}", 3, "unknown function 'nonsense'"),

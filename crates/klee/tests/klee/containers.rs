@@ -331,6 +331,43 @@ fn updates_touch_only_what_is_given() {
 }
 
 #[test]
+fn options_behind_the_container_are_no_command() {
+    let daemon = FakeDaemon::script()
+        .on("POST", "/containers/web/update", 201, json!({"id": ID}))
+        .start();
+    for words in [
+        &["--memory", "64m"][..],
+        &["-P"],
+        &["-"],
+        &["--memory=1g", "sh"],
+    ] {
+        let line = [&["update", "--user", "www", "web"][..], words].concat();
+        let output = Klee::new(&daemon, &line).run();
+        assert_eq!(output.code, Some(2), "{words:?}: {output:?}");
+        assert!(
+            output.stderr.contains("options go before CONTAINER"),
+            "{output:?}"
+        );
+    }
+    assert_eq!(daemon.requests().len(), 0, "nothing was changed");
+    for (words, command) in [
+        (&["--", "--memory", "64m"][..], json!(["--memory", "64m"])),
+        (&["--", "sh"], json!(["sh"])),
+        (&["sh", "--", "-c"], json!(["sh", "--", "-c"])),
+    ] {
+        let line = [&["update", "web"][..], words].concat();
+        Klee::new(&daemon, &line)
+            .run()
+            .assert(0, "cc1ea0ff3f5a\n", "");
+        let requests = daemon.requests();
+        assert_eq!(requests.last().unwrap().body["cmd"], command);
+    }
+    let output = Klee::new(&daemon, &["update", "web", "--"]).run();
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("nothing to change"), "{output:?}");
+}
+
+#[test]
 fn inspection_of_a_container() {
     let mut inspected = container(ID, "web", true);
     for key in ["image_name", "image_tag", "jid", "mounts"] {
@@ -353,6 +390,22 @@ fn inspection_of_a_container() {
         serde_json::from_str::<Value>(&output.stdout).unwrap(),
         answer
     );
+    let same = Klee::new(&daemon, &["inspect", "web"]).run();
+    assert_eq!((same.code, &same.stdout), (Some(0), &output.stdout));
+    let template = "{{.Name}} {{.ID}} {{.Container.Name}}";
+    Klee::new(&daemon, &["inspect", "--format", template, "web"])
+        .run()
+        .assert(0, "web cc1ea0ff3f5a web\n", "");
+    let unknown = Klee::new(&daemon, &["inspect", "--format", "{{.names}}", "web"]).run();
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+    for part in [
+        "no field 'names'",
+        "did you mean 'name'",
+        "container_execs",
+        ", id, ",
+    ] {
+        assert!(unknown.stderr.contains(part), "{part}: {unknown:?}");
+    }
     let documented = r#"  "container_mountpoints": [
     {
       "container_id": "cc1ea0ff3f5a",

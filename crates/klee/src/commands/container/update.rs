@@ -17,7 +17,7 @@ use crate::suggest::Noun;
 /// Change settings of a container; what isn't given stays as it is
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "klee container update [OPTIONS] CONTAINER [COMMAND]...",
+    override_usage = "klee container update [OPTIONS] CONTAINER [[--] COMMAND]...",
     after_help = "Limits hold at once; what counts only from the next start is told.
 
 Examples:
@@ -86,7 +86,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     let Some((container, command)) = options.container_and_command.split_first() else {
         return Err(CommandError::usage("name a container"));
     };
-    let mut config = options.config(command)?;
+    let mut config = options.config(new_command(container, command)?)?;
     let checked = options.no_healthcheck || !options.health.is_empty();
     if config == ContainerConfig::default() && !checked {
         return Err(
@@ -111,6 +111,21 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         Err(error) => return Err(Noun::Container.failed(&client, container, error).await),
     }
     Ok(Exit::Success)
+}
+
+/// The command that stands behind the container. One that looks like an option is taken only behind
+/// `--`: most likely it is an option in the wrong place.
+fn new_command<'a>(container: &str, words: &'a [String]) -> CommandResult<&'a [String]> {
+    match words {
+        [marker, command @ ..] if marker == "--" => Ok(command),
+        [first, ..] if first.starts_with('-') => Err(CommandError::usage(format!(
+            "'{first}' would be the new command of '{container}': options go before CONTAINER"
+        ))
+        .hint(format!(
+            "if it is the command, say so: klee update {container} -- {first} …"
+        ))),
+        command => Ok(command),
+    }
 }
 
 impl Options {
