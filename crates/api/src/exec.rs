@@ -105,4 +105,8 @@ pub struct ExecInspect {
     /// When it ended.
     #[serde(default)]
     pub finished: Option<String>,
+    /// Whether a process of the container was killed during its life because the container's memory
+    /// limit was reached.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }

@@ -60,11 +60,10 @@ impl Engine {
         let run = container.last_run.as_ref().filter(|run| run.init == *id);
         let is_first = run.is_some();
         if let Some((_, exit_code)) = exec.ended {
-            let told = status.is_some_and(|status| status.out_of_memory);
             return Ok(Ended {
                 exit_code,
                 container_stopped: is_first,
-                out_of_memory: run.map_or(told, |run| run.out_of_memory),
+                out_of_memory: exec.out_of_memory,
             });
         }
         let status = match status {
@@ -78,7 +77,7 @@ impl Engine {
         };
         match is_first {
             true => self.container_ended(container, exec, &status)?,
-            false => self.joined_ended(exec, &status)?,
+            false => self.joined_ended(container, exec, &status)?,
         }
         Ok(ended)
     }
@@ -107,15 +106,36 @@ impl Engine {
         })
     }
 
-    fn joined_ended(&self, mut exec: ExecRecord, status: &ExitStatus) -> Result<(), EngineError> {
+    fn joined_ended(
+        &self,
+        mut container: ContainerRecord,
+        mut exec: ExecRecord,
+        status: &ExitStatus,
+    ) -> Result<(), EngineError> {
         exec.ended = Some((status.finished, status.code));
+        exec.out_of_memory = status.out_of_memory;
+        // Those of an earlier run say nothing of this one.
+        let run = container.last_run.as_mut().filter(|run| {
+            let started = exec.started.map(|(when, _)| when);
+            status.out_of_memory && started.is_some_and(|started| started >= run.started)
+        });
+        let suffered = run.map(|run| run.out_of_memory = true).is_some();
         let superfluous = self.superfluous_execs(&exec)?;
         // Should a machine lose power before this is on the disk, the process is as dead.
         let deleted = self.store.write_soon(|transaction| {
             transaction.put_exec(&exec)?;
+            if suffered {
+                transaction.put_container(&container)?;
+            }
             delete_execs(transaction, superfluous)
         })?;
-        self.emit(NewEvent::exec("die", &exec.id, &exec.container).with("exit_code", status.code));
+        if status.out_of_memory {
+            self.emit(NewEvent::container("oom", &container.id, &container.name));
+        }
+        self.emit(died(
+            NewEvent::exec("die", &exec.id, &exec.container),
+            status,
+        ));
         deleted.iter().try_for_each(|id| Ok(self.host.forget(id)?))
     }
 
@@ -145,9 +165,10 @@ impl Engine {
         // Before the end is recorded: should the daemon die now, it is run again, but never left out.
         self.run_poststop(&container);
         exec.ended = Some((status.finished, status.code));
+        exec.out_of_memory = status.out_of_memory;
         if let Some(run) = &mut container.last_run {
             run.ended = exec.ended;
-            run.out_of_memory = status.out_of_memory;
+            run.out_of_memory |= status.out_of_memory;
             self.forgive_quick_ends(run, status.finished, &id);
         }
         let taken_over = self.running.with(&id, &exec.id, |run| {
@@ -182,11 +203,7 @@ impl Engine {
         if status.out_of_memory {
             self.emit(event("oom"));
         }
-        let died = event("die").with("exit_code", status.code);
-        self.emit(match status.out_of_memory {
-            true => died.with("out_of_memory", true),
-            false => died,
-        });
+        self.emit(died(event("die"), status));
     }
 
     /// Removes a container that was to be removed when it stops. Its lock is held by the caller. The
@@ -229,6 +246,15 @@ impl Engine {
         if let Err(problem) = self.host.clean(container) {
             warn!(%container, %problem, "cleaning up after a container");
         }
+    }
+}
+
+/// The event of an end, with how it was.
+fn died(event: NewEvent, status: &ExitStatus) -> NewEvent {
+    let event = event.with("exit_code", status.code);
+    match status.out_of_memory {
+        true => event.with("out_of_memory", true),
+        false => event,
     }
 }
 

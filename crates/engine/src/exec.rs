@@ -115,5 +115,6 @@ pub(crate) fn draft_exec(new: NewExec, container: &ContainerRecord) -> ExecRecor
         ended: None,
         first: false,
         working_dir: new.working_dir,
+        out_of_memory: false,
     }
 }

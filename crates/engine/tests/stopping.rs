@@ -428,3 +428,40 @@ fn an_out_of_memory_kill_is_told() {
     assert!(ended.out_of_memory && ended.exit_code == 137);
     assert_eq!(actions(&engine, &id), ["create", "start", "oom", "die"]);
 }
+
+#[test]
+fn an_out_of_memory_kill_of_a_joined_process_is_told() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let id = engine.container_create(named("cc", &[])).unwrap().id;
+    let init = start(&engine, &id);
+    let run = |out_of_memory: bool| {
+        let joined = exec(&engine, &id, &["sleep"]);
+        engine.exec_start(joined.as_str(), DETACHED).unwrap();
+        match out_of_memory {
+            true => world.host.finish_out_of_memory(&joined),
+            false => world.host.finish(&joined, 0),
+        }
+        let ended = engine.exec_ended(&joined, None).unwrap();
+        assert_eq!(ended.out_of_memory, out_of_memory);
+        let record = engine.exec_inspect(joined.as_str()).unwrap();
+        assert_eq!(record.out_of_memory, out_of_memory);
+        let mut events = engine.events_after(0).into_iter();
+        let told = events.find(|event| event.id == joined.as_str() && event.action == "die");
+        let told = told.unwrap().attributes;
+        assert_eq!(told.contains_key("out_of_memory"), out_of_memory);
+        show(&engine, &id).record.last_run.unwrap().out_of_memory
+    };
+    assert!(!run(false));
+    assert!(run(true));
+    assert_eq!(actions(&engine, &id), ["create", "start", "oom"]);
+    assert!(run(false), "the run has had it");
+    // Its own end was another one.
+    world.host.finish(&init, 0);
+    wait_for(&engine, &id, ContainerState::Exited);
+    assert!(!engine.exec_ended(&init, None).unwrap().out_of_memory);
+    assert!(show(&engine, &id).record.last_run.unwrap().out_of_memory);
+    assert_eq!(actions(&engine, &id), ["create", "start", "oom", "die"]);
+    start(&engine, &id);
+    assert!(!show(&engine, &id).record.last_run.unwrap().out_of_memory);
+}

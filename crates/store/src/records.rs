@@ -161,6 +161,10 @@ pub struct ExecRecord {
     /// Working directory; `None`: the container's.
     #[serde(default)]
     pub working_dir: Option<ContainerPath>,
+    /// Whether a process of the container was killed during its life because the container's memory
+    /// limit was reached.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 impl ExecRecord {

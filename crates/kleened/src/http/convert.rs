@@ -446,6 +446,7 @@ pub fn exec(record: &ExecRecord) -> api::ExecInspect {
         exit_code: record.ended.map(|(_, code)| code),
         started: record.started.map(|(when, _)| when.to_string()),
         finished: record.ended.map(|(when, _)| when.to_string()),
+        out_of_memory: record.out_of_memory,
     }
 }
 

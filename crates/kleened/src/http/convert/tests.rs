@@ -262,6 +262,7 @@ fn containers_are_shown_with_the_contracts_fields() {
         ended: None,
         first: true,
         working_dir: None,
+        out_of_memory: true,
     };
     let execs = std::slice::from_ref(&instance);
     let inspect = serde_json::to_value(container_inspect(&view, execs)).unwrap();
@@ -271,6 +272,7 @@ fn containers_are_shown_with_the_contracts_fields() {
         (&shown["running"], &shown["pid"]),
         (&true.into(), &42.into())
     );
+    assert_eq!(shown["out_of_memory"], true);
     let keys = |value: &serde_json::Value| -> Vec<String> {
         value.as_object().unwrap().keys().cloned().collect()
     };
