@@ -436,6 +436,14 @@ pub trait Host: Send + Sync {
     /// [`HostError::NotRunning`].
     fn signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError>;
 
+    /// The same, but the signal is sent as it is: process 1 takes no notice of one that it has no
+    /// handler for, but of `SIGKILL` and `SIGSTOP`. In a paused container a signal waits for the end
+    /// of the pause, but for `SIGKILL`.
+    ///
+    /// # Errors
+    /// [`HostError::NotRunning`].
+    fn send_signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError>;
+
     /// Ends what an instance's process has started and left behind, and the process itself
     /// (`SIGKILL`): every process of its container in the session that begins with it. Those that
     /// have begun a session of their own live on. No such process is success, and so is an instance

@@ -204,6 +204,9 @@ impl Host for SteppedHost {
     fn signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
         self.steps.around(|| self.inner.signal(exec, signal))
     }
+    fn send_signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
+        self.steps.around(|| self.inner.send_signal(exec, signal))
+    }
     fn end_session(&self, exec: &ExecId) -> Result<(), HostError> {
         self.steps.around(|| self.inner.end_session(exec))
     }

@@ -245,6 +245,9 @@ fn signals_reach_the_first_process() {
     let init = start(&engine, &id);
     kill("WINCH").unwrap();
     assert_eq!(signals(&world, &init), [28]);
+    let as_it_is = format!("{init} 28");
+    let mut calls = world.host.calls().into_iter();
+    assert!(calls.any(|call| call.op == Op::SendSignal && call.object == as_it_is));
     assert!(!show(&engine, &id).record.stopped_by_user);
     kill("KILL").unwrap();
     wait_for(&engine, &id, ContainerState::Exited);

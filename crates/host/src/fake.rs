@@ -376,6 +376,16 @@ impl FakeHost {
         })
     }
 
+    /// Sends a signal to a process.
+    fn signal_one(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
+        let mut state = self.shared.lock();
+        if state.running(exec)?.signal(signal) {
+            state.ended(exec);
+        }
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
     /// Sends a signal to all processes of a container, to the first one last.
     fn signal_all(&self, init: &ExecId, id: &ContainerId, signal: i32) -> Result<(), HostError> {
         let mut state = self.shared.lock();

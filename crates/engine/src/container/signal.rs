@@ -16,7 +16,8 @@ use crate::{Engine, EngineError};
 const ENDING: [i32; 4] = [2, 3, 9, 15];
 
 impl Engine {
-    /// Sends a signal to a container's first process. One that is meant to end it, and does, keeps
+    /// Sends a signal to a container's first process, which may take no notice of it: as process 1 it
+    /// needs a handler for any but KILL and STOP. One that is meant to end it, and does, keeps
     /// its restart policy from starting it again.
     ///
     /// # Errors
@@ -36,7 +37,7 @@ impl Engine {
         }
         let sent = match signal {
             Signal::KILL => self.host.kill(id, &init.exec),
-            _ => self.host.signal(&init.exec, signal.number()),
+            _ => self.host.send_signal(&init.exec, signal.number()),
         };
         sent.map_err(|problem| not_running(problem, &container))?;
         let event = NewEvent::container("kill", id, &container.name);

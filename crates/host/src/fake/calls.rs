@@ -49,6 +49,8 @@ pub enum Op {
     Probe,
     /// [`Host::signal`](kleene_doors::host::Host::signal)
     Signal,
+    /// [`Host::send_signal`](kleene_doors::host::Host::send_signal)
+    SendSignal,
     /// [`Host::end_session`](kleene_doors::host::Host::end_session)
     EndSession,
     /// [`Host::terminate`](kleene_doors::host::Host::terminate)

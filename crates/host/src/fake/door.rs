@@ -241,12 +241,12 @@ impl Host for FakeHost {
 
     fn signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
         self.called(Op::Signal, format!("{exec} {signal}"))?;
-        let mut state = self.shared.lock();
-        if state.running(exec)?.signal(signal) {
-            state.ended(exec);
-        }
-        self.shared.changed.notify_all();
-        Ok(())
+        self.signal_one(exec, signal)
+    }
+
+    fn send_signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
+        self.called(Op::SendSignal, format!("{exec} {signal}"))?;
+        self.signal_one(exec, signal)
     }
 
     /// A scripted process is all that its instance has.

@@ -422,6 +422,43 @@ fn what_a_session_leaves_behind_is_ended() {
 }
 
 #[test]
+fn first_processes_without_handlers_hear_signals_only_of_those_who_insist() {
+    // Not a shell, which may have handlers.
+    let mut contained = Contained::start_by("exec unshare -pf cat", &Limits::default(), "");
+    let first = |contained: &Contained| {
+        let Contained {
+            host,
+            container,
+            exec,
+            ..
+        } = contained;
+        let mut all = host.processes(container, exec).unwrap().into_iter();
+        all.find(|one| one.inside_pid == Some(1) && one.command == "cat")
+    };
+    contained.until(|contained| first(contained).is_some());
+    let first = first(&contained).unwrap();
+    let (host, container) = (&contained.host, &contained.container);
+    let exec = ExecId::random();
+    host.state.create(&exec).unwrap();
+    let status = Status {
+        container: container.clone(),
+        pid: first.pid,
+        start_time: start_time(first.pid).unwrap().unwrap(),
+        boot_id: host.state.boot_id().to_owned(),
+        exit: None,
+    };
+    status.write(&host.state.path(&exec)).unwrap();
+    for signal in [Signal::HUP, Signal::INT, Signal::TERM, Signal::QUIT] {
+        host.send_signal(&exec, signal.as_raw()).unwrap();
+    }
+    let mut stdin = contained.child.stdin.as_ref().unwrap();
+    stdin.write_all(b"alive\n").unwrap();
+    contained.await_line("alive");
+    contained.host.signal(&exec, Signal::HUP.as_raw()).unwrap();
+    assert!(!contained.child.wait().unwrap().success());
+}
+
+#[test]
 fn own_networks_are_counted() {
     let script = "ip link add v0 type veth peer name v1 && echo ready; read line";
     let by = "exec unshare -n sh -c \"$0\"";

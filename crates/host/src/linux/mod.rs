@@ -241,6 +241,15 @@ impl LinuxHost {
         }
     }
 
+    /// Sends a signal by the platform's number.
+    fn send(&self, living: &Living, signal: i32) -> io::Result<()> {
+        pidfd_send_signal(&living.process, signal)?;
+        match signal == Signal::KILL.as_raw() {
+            true => self.hierarchies.let_die(&living.status.container),
+            false => Ok(()),
+        }
+    }
+
     fn living(&self, exec: &ExecId) -> Result<Living, HostError> {
         let living = self
             .state
@@ -464,20 +473,17 @@ impl Host for LinuxHost {
 
     fn signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
         let living = self.living(exec)?;
-        let send = || {
-            let signal = match is_lost_on(living.status.pid, signal)? {
-                true => Signal::KILL.as_raw(),
-                false => signal,
-            };
-            pidfd_send_signal(&living.process, signal)?;
-            match signal == Signal::KILL.as_raw() {
-                true => self.hierarchies.let_die(&living.status.container),
-                false => Ok(()),
-            }
+        let send = || match is_lost_on(living.status.pid, signal)? {
+            true => self.send(&living, Signal::KILL.as_raw()),
+            false => self.send(&living, signal),
         };
-        send().map_err(failed(format!(
-            "sending signal {signal} to execution instance {exec}"
-        )))
+        send().map_err(failed(sending(signal, exec)))
+    }
+
+    fn send_signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
+        let living = self.living(exec)?;
+        let sent = self.send(&living, signal);
+        sent.map_err(failed(sending(signal, exec)))
     }
 
     fn end_session(&self, exec: &ExecId) -> Result<(), HostError> {
@@ -546,6 +552,10 @@ fn failed(action: impl Display) -> impl FnOnce(io::Error) -> HostError {
             source: Box::new(source),
         },
     }
+}
+
+fn sending(signal: i32, exec: &ExecId) -> String {
+    format!("sending signal {signal} to execution instance {exec}")
 }
 
 fn make_private(directory: &Path) -> io::Result<()> {

@@ -158,6 +158,10 @@ impl Host for PipeHost {
         self.inner.signal(exec, signal)
     }
 
+    fn send_signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
+        self.inner.send_signal(exec, signal)
+    }
+
     fn end_session(&self, exec: &ExecId) -> Result<(), HostError> {
         self.inner.end_session(exec)
     }
