@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Child;
@@ -277,9 +277,19 @@ struct Shared {
     epoll: OwnedFd,
     /// Written to when the thread is to end.
     wake: OwnedFd,
-    /// Process descriptors by their numbers.
-    monitors: Mutex<HashMap<u64, OwnedFd>>,
+    monitors: Mutex<Adopted>,
 }
+
+/// Process descriptors by numbers that are never used again: a descriptor's own number may come to
+/// mean another process while news of the first one is still on its way.
+#[derive(Default)]
+struct Adopted {
+    last: u64,
+    processes: HashMap<u64, OwnedFd>,
+}
+
+/// The number of [`Shared::wake`].
+const WAKE: u64 = 0;
 
 impl Reaper {
     /// Starts the thread.
@@ -294,7 +304,7 @@ impl Reaper {
             wake,
             monitors: Mutex::default(),
         });
-        shared.await_readable(&shared.wake)?;
+        shared.await_readable(&shared.wake, WAKE)?;
         let its = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("reaper".to_owned())
@@ -306,14 +316,11 @@ impl Reaper {
     /// Takes over a monitor that nobody else reaps.
     fn adopt(&self, monitor: &Child) -> io::Result<()> {
         let process = open(monitor)?;
-        let key = key(&process);
-        let mut monitors = self
-            .shared
-            .monitors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.shared.await_readable(&process)?;
-        monitors.insert(key, process);
+        let mut monitors = self.shared.lock();
+        monitors.last += 1;
+        let key = monitors.last;
+        self.shared.await_readable(&process, key)?;
+        monitors.processes.insert(key, process);
         Ok(())
     }
 }
@@ -326,8 +333,12 @@ impl Drop for Reaper {
 }
 
 impl Shared {
-    fn await_readable(&self, fd: &OwnedFd) -> io::Result<()> {
-        let data = epoll::EventData::new_u64(key(fd));
+    fn lock(&self) -> MutexGuard<'_, Adopted> {
+        self.monitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn await_readable(&self, fd: &OwnedFd, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
     }
 
@@ -347,19 +358,27 @@ impl Shared {
             }
             for event in events {
                 let ready = event.data.u64();
-                if ready == key(&self.wake) {
+                if ready == WAKE {
                     return;
                 }
-                let mut monitors = self.monitors.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(monitor) = monitors.remove(&ready) {
-                    // Closing the descriptor ends the waiting for it.
-                    let _ = waitid(WaitId::PidFd(monitor.as_fd()), WaitIdOptions::EXITED);
+                let ended = self.lock().processes.remove(&ready);
+                if let Some(monitor) = ended {
+                    self.take(&monitor);
                 }
             }
         }
     }
-}
 
-fn key(fd: &OwnedFd) -> u64 {
-    u64::from(fd.as_raw_fd().unsigned_abs())
+    /// Reaps a process that has ended.
+    fn take(&self, monitor: &OwnedFd) {
+        // Closing the descriptor isn't enough: a program that is being started at this moment has a
+        // copy of it, and would keep the waiting alive.
+        if let Err(problem) = epoll::delete(&self.epoll, monitor) {
+            tracing::debug!(%problem, "a monitor that has ended is still waited for");
+        }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        if let Err(problem) = waitid(WaitId::PidFd(monitor.as_fd()), options) {
+            tracing::debug!(%problem, "a monitor that has ended isn't reaped");
+        }
+    }
 }
