@@ -223,6 +223,7 @@ async fn execution_instances() {
     let wanted = json!({
         "id": exec, "container_id": container, "cmd": ["sleep"], "user": "www", "tty": true,
         "running": false, "pid": null, "exit_code": null, "started": null, "finished": null,
+        "out_of_memory": false,
     });
     assert_eq!(shown, wanted);
     let init = daemon.run_detached("web").await;
