@@ -110,6 +110,14 @@ impl CommandError {
         self
     }
 
+    /// The daemon has ended while klee was following something; `goes_on` says what doesn't end
+    /// with it.
+    pub fn daemon_stopped(goes_on: &str) -> Self {
+        Self::failure(format!(
+            "the daemon has stopped or was restarted; {goes_on}: run the command again"
+        ))
+    }
+
     /// A failed request that was about one object, which the message names if the daemon doesn't.
     pub fn about(noun: &str, name: &str, error: ClientError) -> Self {
         let mut error = Self::from(error);

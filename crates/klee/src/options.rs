@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use kleene_api::{ContainerConfig, EndPointConfig, MountPointConfig, PublishedPortConfig};
-use kleene_types::{EnvVar, Init, MountSpec, RestartPolicy, Signal, Span};
+use kleene_types::{ByteSize, EnvVar, Init, MountSpec, RestartPolicy, Signal, Span};
 
 use crate::attach::DetachKeys;
 use crate::error::CommandError;
@@ -156,7 +156,8 @@ pub struct StartOptions {
     #[arg(short, long)]
     pub tty: bool,
 
-    /// Print nothing but what the process prints; with --detach, only the container's id
+    /// Print nothing but what the process prints; with --detach, only an id: the execution
+    /// instance's (exec), or the container's (run, start)
     #[arg(short, long)]
     pub quiet: bool,
 
@@ -192,6 +193,7 @@ impl ContainerOptions {
     /// # Errors
     /// When a mount or environment variable is malformed.
     pub fn config(&self) -> Result<ContainerConfig, CommandError> {
+        self.check_network()?;
         let driver = match (&self.driver, &self.network) {
             (Some(driver), _) => driver,
             (None, Some(_)) => "ipnet",
@@ -210,6 +212,20 @@ impl ContainerOptions {
             network_driver: Some(driver.to_owned()),
             ..ContainerConfig::default()
         })
+    }
+
+    /// Refuses drivers where a network is expected, which other tools take there.
+    fn check_network(&self) -> Result<(), CommandError> {
+        let driver = match (&self.driver, self.network.as_deref()) {
+            (None, Some("host")) => "host",
+            (None, Some("none" | "disabled")) => "disabled",
+            _ => return Ok(()),
+        };
+        let network = self.network.as_deref().unwrap_or_default();
+        let message = format!("--network {network}: this is no network but a driver");
+        Err(CommandError::usage(message)
+            .hint(format!("use --driver {driver}"))
+            .own())
     }
 
     /// The connection that `--network` asks for.
@@ -291,9 +307,14 @@ pub fn environment(texts: &[String]) -> Result<Vec<String>, CommandError> {
 
 /// `SOURCE:DESTINATION[:rw|ro]`. Scripts tell a malformed one by exit code 125.
 fn mount(text: &str) -> Result<MountPointConfig, CommandError> {
-    let spec: MountSpec = text
-        .parse()
-        .map_err(|error| CommandError::usage(format!("{error}")).own())?;
+    let spec: MountSpec = text.parse().map_err(|error| {
+        let error = CommandError::usage(format!("{error}")).own();
+        // Other tools have -m for a limit.
+        match text.parse::<ByteSize>() {
+            Ok(_) => error.hint(format!("to limit the memory use --memory {text}")),
+            Err(_) => error,
+        }
+    })?;
     Ok(MountPointConfig {
         kind: spec.kind.name().to_owned(),
         source: spec.kind.source().to_owned(),
@@ -384,5 +405,8 @@ mod tests {
         let error = mount("a:/b:ro:x").unwrap_err();
         assert!(error.message.contains("Max 3 elements"));
         assert_eq!(error.exit, Exit::OwnFailure);
+        assert!(error.hints.is_empty());
+        let error = mount("512m").unwrap_err();
+        assert_eq!(error.hints, ["to limit the memory use --memory 512m"]);
     }
 }

@@ -21,6 +21,17 @@ pub enum Align {
     Right,
 }
 
+/// How a column gives way on a terminal that is too narrow for its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Yielding {
+    /// It gets narrower before the others do; those with the least number first.
+    Narrows(u8),
+    /// It is left out when that isn't enough; the one with the least number first.
+    Leaves(u8),
+    /// It gets narrower when that isn't enough either, the widest of these columns first.
+    Stays,
+}
+
 /// A column.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
@@ -30,11 +41,12 @@ pub struct Column {
     pub style: &'static str,
     /// Characters it has at least.
     pub min: usize,
-    /// Characters it has at most; 0: as many as its cells need. Such a column also gets narrower
-    /// when the terminal is too narrow for the table.
+    /// Characters it has at most; 0: as many as its cells need.
     pub max: usize,
     /// Where its cells' texts stand.
     pub align: Align,
+    /// How it makes room for the others.
+    pub yielding: Yielding,
 }
 
 impl Column {
@@ -46,6 +58,7 @@ impl Column {
             min: 0,
             max: 0,
             align: Align::Left,
+            yielding: Yielding::Stays,
         }
     }
 
@@ -54,9 +67,19 @@ impl Column {
         Self { min, ..self }
     }
 
-    /// The column with a greatest width.
+    /// The column with a greatest width. It is the first to get narrower.
     pub const fn at_most(self, max: usize) -> Self {
-        Self { max, ..self }
+        let yielding = Yielding::Narrows(0);
+        Self {
+            max,
+            yielding,
+            ..self
+        }
+    }
+
+    /// The column with another way to make room.
+    pub const fn yielding(self, yielding: Yielding) -> Self {
+        Self { yielding, ..self }
     }
 
     /// The column with its cells' texts elsewhere.
@@ -165,106 +188,163 @@ pub struct Look {
     pub width: Option<usize>,
 }
 
-/// Draws a table.
-pub fn render(columns: &[Column], mut rows: Vec<Vec<Cell>>, look: Look) -> String {
-    let widths = widths(columns, &rows, look.width);
-    for row in &mut rows {
-        for (cell, width) in row.iter_mut().zip(&widths) {
-            cell.cut(*width);
-        }
-    }
-    let mut text = String::new();
-    let titles: Vec<Cell> = columns.iter().map(|column| column.title.into()).collect();
+/// Draws a table. No line is wider than the terminal.
+pub fn render(columns: &[Column], rows: Vec<Vec<Cell>>, look: Look) -> String {
+    let fitted = fitted(columns, &rows, look.width);
     let bold = if look.theme == Theme::Fancy {
         style::BOLD
     } else {
         ""
     };
-    let header: Vec<Column> = columns
+    let titles = fitted.iter().map(|column| column.is.title.into()).collect();
+    let header: Vec<Fitted> = fitted
         .iter()
-        .map(|column| Column {
-            style: bold,
+        .map(|column| Fitted {
+            is: Column {
+                style: bold,
+                ..column.is
+            },
             ..*column
         })
         .collect();
-    line(&mut text, &header, &titles, &widths, look);
-    text.push_str(&rule(&widths, look.theme));
+    let mut text = String::new();
+    line(&mut text, &header, titles, look);
+    text.push_str(&rule(&fitted, look.theme));
     text.push('\n');
-    for row in &rows {
-        line(&mut text, columns, row, &widths, look);
+    for row in rows {
+        let cells = row.into_iter().enumerate();
+        let cells = cells.filter(|(index, _)| fitted.iter().any(|column| column.index == *index));
+        line(
+            &mut text,
+            &fitted,
+            cells.map(|(_, cell)| cell).collect(),
+            look,
+        );
     }
     text
 }
 
-/// Characters of each column.
-fn widths(columns: &[Column], rows: &[Vec<Cell>], terminal: Option<usize>) -> Vec<usize> {
-    let mut widths: Vec<usize> = columns
+/// A column that is drawn.
+#[derive(Debug, Clone, Copy)]
+struct Fitted {
+    is: Column,
+    /// Its place in the rows.
+    index: usize,
+    /// Its characters.
+    width: usize,
+}
+
+impl Fitted {
+    /// A column with the room that its title and cells need.
+    fn natural(index: usize, column: &Column, rows: &[Vec<Cell>]) -> Self {
+        let cells = rows.iter().filter_map(|row| row.get(index));
+        let most = match column.max {
+            0 => usize::MAX,
+            max => max,
+        };
+        let needed = cells.map(Cell::width).max().unwrap_or(0).min(most);
+        Self {
+            is: *column,
+            index,
+            width: needed.max(least(column)),
+        }
+    }
+}
+
+/// Characters with which a column still shows what it is.
+fn least(column: &Column) -> usize {
+    column.title.width().max(column.min)
+}
+
+/// The columns that a terminal has room for.
+fn fitted(columns: &[Column], rows: &[Vec<Cell>], terminal: Option<usize>) -> Vec<Fitted> {
+    let mut natural: Vec<Fitted> = columns
         .iter()
         .enumerate()
-        .map(|(index, column)| {
-            let cells = rows
-                .iter()
-                .filter_map(|row| row.get(index))
-                .map(Cell::width);
-            let most = if column.max == 0 {
-                usize::MAX
-            } else {
-                column.max
-            };
-            let needed = cells.max().unwrap_or(0).min(most);
-            needed.max(column.min).max(column.title.width())
+        .map(|(index, column)| Fitted::natural(index, column, rows))
+        .collect();
+    let Some(terminal) = terminal else {
+        return natural;
+    };
+    let mut fitted = narrowed(natural.clone(), terminal);
+    while excess(&fitted, terminal) > 0 {
+        let leaving = natural.iter().enumerate();
+        let leaving = leaving.filter_map(|(at, column)| match column.is.yielding {
+            Yielding::Leaves(order) => Some((order, at)),
+            Yielding::Narrows(_) | Yielding::Stays => None,
+        });
+        let Some((_, at)) = leaving.min() else {
+            break;
+        };
+        natural.remove(at);
+        fitted = narrowed(natural.clone(), terminal);
+    }
+    take_from_widest(&mut fitted, terminal, |c| least(&c.is).max(NARROWEST));
+    take_from_widest(&mut fitted, terminal, |_| 1);
+    while fitted.len() > 1 && excess(&fitted, terminal) > 0 {
+        fitted.pop();
+    }
+    fitted
+}
+
+/// Characters of a table with these columns.
+fn breadth(columns: &[Fitted]) -> usize {
+    let all: usize = columns.iter().map(|column| column.width + 3).sum();
+    all.saturating_sub(1)
+}
+
+/// Characters that a terminal lacks.
+fn excess(columns: &[Fitted], terminal: usize) -> usize {
+    breadth(columns).saturating_sub(terminal)
+}
+
+/// The columns with those that narrow first as narrow as necessary, and as they may get.
+fn narrowed(mut columns: Vec<Fitted>, terminal: usize) -> Vec<Fitted> {
+    let mut missing = excess(&columns, terminal);
+    let mut first: Vec<(u8, &mut Fitted)> = columns
+        .iter_mut()
+        .filter_map(|column| match column.is.yielding {
+            Yielding::Narrows(order) => Some((order, column)),
+            Yielding::Leaves(_) | Yielding::Stays => None,
         })
         .collect();
-    if let Some(terminal) = terminal {
-        fit(&mut widths, columns, terminal);
+    first.sort_by_key(|(order, _)| *order);
+    for (_, column) in first {
+        let gives = column.width.saturating_sub(least(&column.is)).min(missing);
+        column.width -= gives;
+        missing -= gives;
     }
-    widths
+    columns
 }
 
-/// Takes what a terminal is too narrow for from the columns: first from those that have a greatest
-/// width, then from the widest of the others. None gets narrower than its title or its least width.
-fn fit(widths: &mut [usize], columns: &[Column], terminal: usize) {
-    let all: usize = widths.iter().map(|width| width + 3).sum();
-    let mut excess = all.saturating_sub(1).saturating_sub(terminal);
-    let least = |column: &Column| column.title.width().max(column.min);
-    for (width, column) in widths.iter_mut().zip(columns).filter(|(_, c)| c.max > 0) {
-        let gives = width.saturating_sub(least(column)).min(excess);
-        *width -= gives;
-        excess -= gives;
-    }
-    while excess > 0 {
-        let narrower = widths
-            .iter_mut()
-            .zip(columns)
-            .filter(|(width, column)| **width > least(column).max(NARROWEST))
-            .max_by_key(|(width, _)| **width);
-        let Some((width, _)) = narrower else {
+/// Takes what a terminal lacks from the column that is the widest each time and above its `floor`.
+fn take_from_widest(columns: &mut [Fitted], terminal: usize, floor: impl Fn(&Fitted) -> usize) {
+    for _ in 0..excess(columns, terminal) {
+        let wide = columns.iter_mut().filter(|c| c.width > floor(c));
+        let Some(widest) = wide.max_by_key(|column| column.width) else {
             return;
         };
-        *width -= 1;
-        excess -= 1;
+        widest.width -= 1;
     }
 }
 
-fn rule(widths: &[usize], theme: Theme) -> String {
+fn rule(columns: &[Fitted], theme: Theme) -> String {
     match theme {
-        Theme::Fancy => {
-            let all: usize = widths.iter().map(|width| width + 3).sum();
-            "─".repeat(all.saturating_sub(1))
-        }
+        Theme::Fancy => "─".repeat(breadth(columns)),
         Theme::Simple => {
-            let parts: Vec<String> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
-            parts.join("+")
+            let parts = columns.iter().map(|column| "-".repeat(column.width + 2));
+            parts.collect::<Vec<String>>().join("+")
         }
     }
 }
 
 /// Draws one line. Blanks are written only when something follows them.
-fn line(text: &mut String, columns: &[Column], cells: &[Cell], widths: &[usize], look: Look) {
+fn line(text: &mut String, columns: &[Fitted], cells: Vec<Cell>, look: Look) {
     let mut blanks = 0;
-    for (index, ((column, cell), width)) in columns.iter().zip(cells).zip(widths).enumerate() {
-        let spare = width.saturating_sub(cell.width());
-        let before = match column.align {
+    for (index, (column, mut cell)) in columns.iter().zip(cells).enumerate() {
+        cell.cut(column.width);
+        let spare = column.width.saturating_sub(cell.width());
+        let before = match column.is.align {
             Align::Left => 0,
             Align::Center => spare / 2,
             Align::Right => spare,
@@ -284,7 +364,7 @@ fn line(text: &mut String, columns: &[Column], cells: &[Cell], widths: &[usize],
             text.extend(std::iter::repeat_n(' ', blanks));
             blanks = 0;
             let style = if piece.style.is_empty() {
-                column.style
+                column.is.style
             } else {
                 piece.style
             };
@@ -375,7 +455,7 @@ mod tests {
             "{text}"
         );
         let narrow = Look {
-            width: Some(18),
+            width: Some(19),
             ..look(Theme::Simple)
         };
         let text = render(&columns, vec![vec!["no".into(), long]], narrow);
@@ -398,8 +478,58 @@ mod tests {
         let expected = format!(" 0123456789ab | {}… | bridge\n", "n".repeat(13));
         assert!(text.ends_with(&expected), "{text}");
         assert!(text.lines().all(|line| line.width() <= 40), "{text}");
-        let text = render(&columns, rows, narrow(10));
+        let text = render(&columns, rows.clone(), narrow(34));
         assert!(text.ends_with("| nnnnnnn… | bridge\n"), "{text}");
+        for width in 3..60 {
+            let text = render(&columns, rows.clone(), narrow(width));
+            assert!(text.lines().all(|line| line.width() <= width), "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_leave_before_the_important_ones_get_narrower() {
+        let columns = [
+            Column::new("NAME", ""),
+            Column::new("IMAGE", "").yielding(Yielding::Narrows(1)),
+            Column::new("COMMAND", "").at_most(40),
+            Column::new("AUTORUN", "").yielding(Yielding::Leaves(0)),
+            Column::new("JID", "").yielding(Yielding::Leaves(1)),
+            Column::new("STATUS", ""),
+        ];
+        let rows = vec![row(&[
+            "webserver",
+            "registry/debian:12",
+            "sleep infinity",
+            "no",
+            "7",
+            "running (healthy)",
+        ])];
+        let shown = |width| {
+            let look = Look {
+                width: Some(width),
+                ..look(Theme::Simple)
+            };
+            let text = render(&columns, rows.clone(), look);
+            assert!(text.lines().all(|line| line.width() <= width), "{text}");
+            text.lines().last().unwrap_or_default().to_owned()
+        };
+        let whole = " webserver | registry/debian:12 | sleep infinity | no      | 7   | running \
+                     (healthy)";
+        assert_eq!(shown(86), whole[..].to_owned());
+        let command =
+            " webserver | registry/debian:12 | sleep … | no      | 7   | running (healthy)";
+        assert_eq!(shown(78), command);
+        let image = " webserver | regi… | sleep … | no      | 7   | running (healthy)";
+        assert_eq!(shown(65), image);
+        assert_eq!(
+            shown(64),
+            " webserver | registry/debi… | sleep … | 7   | running (healthy)"
+        );
+        assert_eq!(
+            shown(54),
+            " webserver | registry/… | sleep … | running (healthy)"
+        );
+        assert_eq!(shown(48), " webserver | regi… | sleep … | running (health…");
     }
 
     #[test]

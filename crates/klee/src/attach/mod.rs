@@ -25,6 +25,7 @@ use crate::suggest::Noun;
 use crate::terminal::{self, RawMode};
 use crate::ui::Ui;
 pub use keys::DetachKeys;
+pub use signals::HangUp;
 use signals::Signals;
 pub use stdio::Reader;
 
@@ -60,27 +61,23 @@ pub fn check_input(options: &StartOptions) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Records the execution instance and says so unless told to be quiet. The answer is its id.
-async fn create(
-    ui: Ui,
-    client: &Client,
-    process: &ExecConfig,
-    quiet: bool,
-) -> CommandResult<String> {
+/// Records the execution instance. The answer is its id.
+async fn create(client: &Client, process: &ExecConfig) -> CommandResult<String> {
     match client.exec_create(process).await {
-        Ok(id) => {
-            if !quiet {
-                ui.line(&format!("created execution instance {id}"))?;
-            }
-            Ok(id)
-        }
+        Ok(id) => Ok(id),
         Err(error) => Err(Noun::Container
             .failed(client, &process.container_id, error)
             .await),
     }
 }
 
-/// Starts a process and leaves it to itself.
+/// What is said about an execution instance whose process has been started.
+fn created(id: &str) -> String {
+    format!("created execution instance {id}")
+}
+
+/// Starts a process, leaves it to itself, and says so unless told to be quiet. The answer is the
+/// execution instance's id.
 ///
 /// # Errors
 /// When it can't be started.
@@ -89,9 +86,10 @@ pub async fn start_detached(
     client: &Client,
     process: ExecConfig,
     quiet: bool,
-) -> CommandResult<()> {
+) -> CommandResult<String> {
+    let id = create(client, &process).await?;
     let config = ExecStartConfig {
-        exec_id: create(ui, client, &process, quiet).await?,
+        exec_id: id.clone(),
         attach: false,
         start_container: true,
         stdin: false,
@@ -106,9 +104,14 @@ pub async fn start_detached(
             ExecEvent::Started | ExecEvent::Stdout(_) | ExecEvent::Stderr(_) => {}
             ExecEvent::Closed(closing) if closing.failed() => {
                 ending.closing = Some(closing);
-                return ending.result().map(drop);
+                return ending.result().map(|_| id);
             }
-            ExecEvent::Closed(_) => return Ok(()),
+            ExecEvent::Closed(_) => {
+                if !quiet {
+                    ui.line(&created(&id))?;
+                }
+                return Ok(id);
+            }
         }
     }
 }
@@ -122,6 +125,8 @@ pub struct Attachment<'a> {
     pub tty: bool,
     /// Whether klee's signals are the process's.
     pub forward_signals: bool,
+    /// What a hang-up of klee's terminal comes to.
+    pub hang_up: HangUp,
     /// Keys by which the user leaves, on a terminal.
     pub keys: &'a DetachKeys,
 }
@@ -146,11 +151,12 @@ pub async fn start_attached(
     options: &StartOptions,
     again: Option<&str>,
 ) -> CommandResult {
-    let id = create(ui, client, &process, options.quiet).await?;
+    let id = create(client, &process).await?;
     let attachment = Attachment {
         stdin: options.interactive,
         tty: options.tty,
         forward_signals: true,
+        hang_up: HangUp::Tells,
         keys: &options.keys.detach_keys,
     };
     let config = ExecStartConfig {
@@ -160,7 +166,14 @@ pub async fn start_attached(
         stdin: options.interactive,
         window: terminal::size().filter(|_| options.tty),
     };
-    match carry(attachment, client.exec_start(&config)).await? {
+    // In raw mode the terminal doesn't go back to the beginning of the line by itself.
+    let raw = options.tty && options.interactive && io::stdout().is_terminal();
+    let back = if raw { "\r" } else { "" };
+    let started = || match options.quiet {
+        true => Ok(()),
+        false => ui.line(&format!("{}{back}", created(&id))),
+    };
+    match carry(attachment, client.exec_start(&config), started).await? {
         Outcome::Ended(ending) => {
             let exit = ending.result()?;
             if !options.quiet {
@@ -184,15 +197,22 @@ pub fn left(ui: Ui, again: &str) {
 }
 
 /// Opens a session and carries its streams until the process has ended or the user has left.
+/// `started` is done when the process has been started; the terminal may be in raw mode then.
 ///
 /// # Errors
 /// When the session can't be opened or is lost, or the output can't be written.
 pub async fn carry(
     attachment: Attachment<'_>,
     open: impl Future<Output = Result<ExecSession, ClientError>>,
+    started: impl Fn() -> CommandResult<()>,
 ) -> CommandResult<Outcome> {
-    let Attachment { stdin, tty, .. } = attachment;
-    let mut signals = Signals::listen(attachment.forward_signals, tty)
+    let Attachment {
+        stdin,
+        tty,
+        hang_up,
+        ..
+    } = attachment;
+    let mut signals = Signals::listen(attachment.forward_signals, hang_up, tty)
         .map_err(|error| CommandError::failure(format!("can't watch for signals: {error}")))?;
     let session = tokio::select! {
         session = open => session?,
@@ -214,10 +234,11 @@ pub async fn carry(
         &none
     };
     let (requests, requested) = signals::queue();
-    let mut output = pin!(output::carry(session.events));
+    let mut output = pin!(output::carry(session.events, started));
+    let stdin = stdin.then_some(input::Stdin { keys, hang_up });
     tokio::select! {
         ending = &mut output => ending.map(Outcome::Ended),
-        () = input::carry(session.input, stdin.then_some(keys), requested) => {
+        () = input::carry(session.input, stdin, requested) => {
             // Keeps the connection until the daemon has noticed.
             let _ = tokio::time::timeout(FAREWELL, output).await;
             Ok(Outcome::Left)

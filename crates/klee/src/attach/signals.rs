@@ -24,6 +24,8 @@ pub enum Request {
     Signal(i32),
     /// Send this signal, and nothing after it.
     LastSignal(i32),
+    /// Leave the process to itself.
+    Detach,
     /// The terminal has another size.
     Resize,
 }
@@ -36,19 +38,31 @@ pub fn queue() -> (UnboundedSender<Request>, Requests) {
     unbounded_channel()
 }
 
+/// What a hang-up of the terminal comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HangUp {
+    /// The process is told: klee has started it for this terminal.
+    Tells,
+    /// The process goes on: it was there before klee, and others may use it too.
+    Leaves,
+}
+
 /// The signals that are watched.
 pub struct Signals {
+    hang_up: HangUp,
     forwarded: Vec<(SignalKind, Signal)>,
     resized: Option<Signal>,
 }
 
 impl Signals {
-    /// Begins to watch: from now on these signals don't end klee, if it is to `forward` them.
-    /// Changes of the terminal's size are watched if the process has a `terminal`.
+    /// Begins to watch: from now on these signals don't end klee, if it is to `forward` them; a
+    /// hang-up that leaves the process to itself never does. Changes of the terminal's size are watched if
+    /// the process has a `terminal`.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn listen(forward: bool, terminal: bool) -> io::Result<Self> {
+    pub fn listen(forward: bool, hang_up: HangUp, terminal: bool) -> io::Result<Self> {
+        let leaves = |kind| kind == SignalKind::hangup() && hang_up == HangUp::Leaves;
         let forwarded = [
             SignalKind::interrupt(),
             SignalKind::terminate(),
@@ -56,9 +70,10 @@ impl Signals {
             SignalKind::quit(),
         ];
         Ok(Self {
+            hang_up,
             forwarded: forwarded
                 .into_iter()
-                .filter(|_| forward)
+                .filter(|kind| forward || leaves(*kind))
                 .map(|kind| Ok((kind, signal(kind)?)))
                 .collect::<io::Result<_>>()?,
             resized: match terminal {
@@ -76,7 +91,7 @@ impl Signals {
             let request = self.next().await;
             if let Request::Signal(number) = request {
                 let (count, patience) = match SignalKind::from_raw(number) {
-                    kind if kind == SignalKind::hangup() => return hang_up(&requests).await,
+                    kind if kind == SignalKind::hangup() => return self.end(&requests).await,
                     kind if kind == SignalKind::interrupt() => (&mut interrupts, INTERRUPTS),
                     _ => (&mut endings, ENDINGS),
                 };
@@ -101,6 +116,20 @@ impl Signals {
         }
     }
 
+    /// Leaves as programs do whose terminal has gone, but tells the daemon first.
+    async fn end(&self, requests: &UnboundedSender<Request>) -> CommandError {
+        let number = SignalKind::hangup().as_raw_value();
+        let last = match self.hang_up {
+            HangUp::Tells => Request::LastSignal(number),
+            HangUp::Leaves => Request::Detach,
+        };
+        if requests.send(last).is_ok() {
+            // A connection that doesn't take it is no reason to stay.
+            let _ = tokio::time::timeout(FAREWELL, requests.closed()).await;
+        }
+        leave(number, "the terminal hung up: klee goes away".to_owned())
+    }
+
     /// Waits for the next signal.
     async fn next(&mut self) -> Request {
         std::future::poll_fn(|context| {
@@ -118,16 +147,6 @@ impl Signals {
         })
         .await
     }
-}
-
-/// Leaves as programs do whose terminal has gone, but tells the process first.
-async fn hang_up(requests: &UnboundedSender<Request>) -> CommandError {
-    let number = SignalKind::hangup().as_raw_value();
-    if requests.send(Request::LastSignal(number)).is_ok() {
-        // A connection that doesn't take it is no reason to stay.
-        let _ = tokio::time::timeout(FAREWELL, requests.closed()).await;
-    }
-    leave(number, "the terminal hung up: klee goes away".to_owned())
 }
 
 fn leave(signal: i32, message: String) -> CommandError {

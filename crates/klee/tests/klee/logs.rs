@@ -109,6 +109,22 @@ fn failures_are_told() {
 }
 
 #[test]
+fn who_follows_is_told_that_the_daemon_has_stopped() {
+    let path = ALL.replace("follow=false", "follow=true");
+    let daemon = FakeDaemon::script()
+        .cut("GET", &path, &record(0, 1, b"a line\n"))
+        .start();
+    let error = "error: the daemon has stopped or was restarted; the container goes on: run the \
+                 command again\n";
+    for options in ["-f", "-ft"] {
+        let output = Klee::new(&daemon, &["logs", options, "web"]).run();
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stdout.ends_with("a line\n"), "{output:?}");
+        assert_eq!(output.stderr, error);
+    }
+}
+
+#[test]
 fn much_output_arrives_whole() {
     let mut sent = Vec::new();
     let mut records = Vec::new();

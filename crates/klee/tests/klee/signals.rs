@@ -5,9 +5,10 @@ use std::process::Stdio;
 
 use kleene_api::{Channel, Control};
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::attached::creating;
-use crate::common::Klee;
+use crate::common::{FakeDaemon, Klee, container};
 
 #[test]
 fn signals_are_for_the_process() {
@@ -120,6 +121,36 @@ fn a_klee_that_is_hung_up_tells_the_process_and_goes() {
         (Some(129), error.to_owned(), vec![1])
     );
     assert_eq!(unheeded(&[Signal::INT, Signal::HUP]).2, [2, 1]);
+}
+
+#[test]
+fn an_attached_klee_that_is_hung_up_leaves() {
+    let daemon = FakeDaemon::script()
+        .on(
+            "GET",
+            "/containers/web/inspect",
+            200,
+            json!({
+                "container": container("cc1ea0ff3f5a", "web", true),
+                "container_endpoints": [], "container_mountpoints": [],
+            }),
+        )
+        .session("/exec/attach", |mut socket| async move {
+            socket.starting("").await;
+            socket.channel(Channel::Stdout, b"ready\n").await;
+            assert_eq!(socket.control().await, Some(Control::Detach));
+            socket.close(1001, "closing", "", "").await;
+        })
+        .start();
+    for proxy in ["--sig-proxy", "--sig-proxy=false"] {
+        let arguments = ["attach", "--no-stdin", proxy, "web"];
+        let mut running =
+            Klee::new(&daemon, &arguments).spawn(Stdio::null(), Stdio::piped(), Stdio::null());
+        let mut stdout = running.0.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 6]).unwrap();
+        running.signal(Signal::HUP);
+        assert_eq!(running.wait(), Some(0), "{proxy}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 
 use kleene_api::{Channel, Control, WindowSize};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
@@ -24,6 +25,8 @@ impl Terminal {
         let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
+        // A klee that had the master too would keep its own terminal open.
+        fcntl_setfd(&master, FdFlags::CLOEXEC).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
         let slave = OpenOptions::new()
             .read(true)
@@ -275,6 +278,70 @@ fn the_detach_keys_leave_the_process_to_itself() {
     terminal.until("attach to it again with `klee attach web`");
     assert_eq!(running.wait(), Some(0));
     assert_eq!(format!("{:?}", terminal.modes()), format!("{before:?}"));
+}
+
+/// Not even its input ends: a shell would end with that.
+#[test]
+fn a_terminal_that_goes_away_leaves_the_process_to_itself() {
+    let (told, is_told) = std::sync::mpsc::channel();
+    let daemon = FakeDaemon::script()
+        .on("GET", "/containers/web/inspect", 200, with_terminal())
+        .session("/exec/attach", move |mut socket| {
+            let told = told.clone();
+            async move {
+                socket.starting("").await;
+                socket.channel(Channel::Stdout, b"$ ").await;
+                told.send(socket.control().await).unwrap();
+                socket.close(1001, "closing", "", "").await;
+            }
+        })
+        .start();
+    let mut terminal = Terminal::new(24, 80);
+    let running = terminal.spawn(Klee::new(&daemon, &["attach", "web"]));
+    terminal.until("$ ");
+    drop(terminal);
+    assert_eq!(is_told.recv().unwrap(), Some(Control::Detach));
+    assert_eq!(running.wait(), Some(0));
+}
+
+#[test]
+fn tables_fit_the_terminal() {
+    let mut web = crate::common::container("cc1ea0ff3f5a", "webserver", true);
+    web["health"] = json!({"status": "unhealthy", "failing_streak": 3, "log": []});
+    web["cmd"] = json!(["sleep", "infinity"]);
+    let memory = json!({
+        "used": 52_428_800, "reclaimable": 0, "peak": 0, "limit": 1_073_741_824, "oom_kills": 0,
+    });
+    let stats = json!([{
+        "id": "cc1ea0ff3f5a", "name": "webserver", "read": "2024-02-29T14:54:05.000000Z",
+        "cpu": null, "memory": memory, "pids": null, "io": null, "network": [],
+    }]);
+    let list = |size: bool| format!("/containers/list?all=false&size={size}");
+    let daemon = FakeDaemon::script()
+        .on("GET", &list(false), 200, json!([web]))
+        .on("GET", &list(true), 200, json!([web]))
+        .on("GET", "/containers/stats", 200, stats)
+        .start();
+    let stats = ["stats", "--no-stream", "--interval=100ms"];
+    for (theme, command, whole, left_out) in [
+        ("fancy", &["ls"][..], "running (unhealthy)", "AUTORUN"),
+        ("simple", &["ls"], "running (unhealthy)", "AUTORUN"),
+        ("simple", &["ls", "-s"], "webserver", "JID"),
+        ("fancy", &stats, "50MiB / 1GiB", "BLOCK I/O"),
+        ("simple", &stats, "50MiB / 1GiB", "BLOCK I/O"),
+    ] {
+        let mut terminal = Terminal::new(24, 80);
+        let arguments = [&["--theme", theme], command].concat();
+        let klee = Klee::new(&daemon, &arguments).env("NO_COLOR", "1");
+        let running = terminal.spawn(klee);
+        let shown: Vec<String> = (0..3).map(|_| terminal.until("\r\n")).collect();
+        assert_eq!(running.wait(), Some(0));
+        for line in &shown {
+            assert!(line.trim_end().chars().count() <= 80, "{shown:#?}");
+        }
+        assert!(shown[2].contains(whole), "{shown:#?}");
+        assert!(!shown[0].contains(left_out), "{shown:#?}");
+    }
 }
 
 #[test]

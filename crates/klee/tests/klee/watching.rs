@@ -202,9 +202,17 @@ fn events_are_lines() {
         "--format",
         "{{.Action}} {{.attributes.exit_code}}",
     ];
+    let stopped = "error: the daemon has stopped or was restarted; the containers go on: run the \
+                   command again\n";
     Klee::new(&daemon, &arguments)
         .run()
-        .assert(0, "die 0\n", "");
+        .assert(1, "die 0\n", stopped);
+    let daemon = FakeDaemon::script()
+        .cut("GET", all, lines.as_bytes())
+        .start();
+    Klee::new(&daemon, &["events", "--until", "1709218445"])
+        .run()
+        .assert(1, expected, stopped);
     let output = Klee::new(&daemon, &["events", "--filter", "label=x"]).run();
     assert_eq!(output.code, Some(2));
     assert!(

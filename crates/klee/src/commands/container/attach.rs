@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use kleene_client::Client;
 
-use crate::attach::{self, Attachment, Outcome};
+use crate::attach::{self, Attachment, HangUp, Outcome};
 use crate::commands::Session;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::options::KeyOptions;
@@ -14,7 +14,8 @@ use crate::terminal;
 /// Attach to the first process of a running container: its output from now on, and its input
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The exit code is that of the process. On a terminal the detach keys leave the process to itself.
+    after_help = "The exit code is that of the process. On a terminal the detach keys leave the process to itself,
+and so does a terminal that is closed.
 
 Examples:
   klee attach web
@@ -26,7 +27,7 @@ pub struct Options {
     #[arg(long)]
     no_stdin: bool,
 
-    /// Send signals that klee gets to the process; =false: they end klee
+    /// Send the signals INT, TERM and QUIT that klee gets to the process; =false: they end klee
     #[arg(
         long,
         value_name = "true|false",
@@ -63,13 +64,17 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         stdin,
         tty,
         forward_signals: options.sig_proxy,
+        hang_up: HangUp::Leaves,
         keys: &options.keys.detach_keys,
     };
     let window = terminal::size().filter(|_| tty);
+    let started = || Ok(());
     let outcome = if options.exec {
-        attach::carry(attachment, client.exec_attach(name, stdin, window)).await?
+        let open = client.exec_attach(name, stdin, window);
+        attach::carry(attachment, open, started).await?
     } else {
-        attach::carry(attachment, client.container_attach(name, stdin, window)).await?
+        let open = client.container_attach(name, stdin, window);
+        attach::carry(attachment, open, started).await?
     };
     match outcome {
         Outcome::Ended(ending) => ending.result(),

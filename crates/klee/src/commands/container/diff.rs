@@ -19,7 +19,7 @@ Examples:
   klee diff --format json web"
 )]
 pub struct Options {
-    /// What to print: table (lines as above), json, or a template such as '{{.kind}} {{.path}}'
+    /// What to print: table (lines as below), json, or a template such as '{{.kind}} {{.path}}'
     #[arg(long, default_value = "table", value_name = "FORMAT", value_parser = Format::parse)]
     format: Format,
 

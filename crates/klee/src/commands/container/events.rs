@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use clap::Args;
 use kleene_api::Event;
-use kleene_client::EventOptions;
+use kleene_client::{ClientError, EventOptions};
 
 use crate::commands::Session;
-use crate::error::{CommandResult, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::format::Format;
 use crate::when;
 
@@ -96,10 +96,10 @@ impl FromStr for Filter {
     }
 }
 
-/// Prints events until the time is over or the daemon ends.
+/// Prints events until the time is over.
 ///
 /// # Errors
-/// When the request fails, the connection is lost, or the output can't be written.
+/// When the request fails, the daemon stops before, or the output can't be written.
 pub async fn run(session: &Session, options: Options) -> CommandResult {
     let filters = options.filter.iter();
     let wanted = EventOptions {
@@ -116,8 +116,9 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         .filter(|filter| filter.key == Key::Container)
         .map(|filter| filter.value.as_str())
         .collect();
+    let endless = wanted.until.is_none();
     let mut events = session.client().await?.events(&wanted).await?;
-    while let Some(event) = events.next().await? {
+    while let Some(event) = events.next().await.map_err(lost)? {
         if !containers.is_empty() && !containers.iter().any(|name| concerns(&event, name)) {
             continue;
         }
@@ -127,7 +128,23 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         };
         session.ui.raw(format!("{line}\n").as_bytes())?;
     }
-    Ok(Exit::Success)
+    match endless {
+        true => Err(stopped()),
+        false => Ok(Exit::Success),
+    }
+}
+
+/// Why there are no further events.
+fn lost(error: ClientError) -> CommandError {
+    match error {
+        ClientError::Lost { .. } => stopped(),
+        error => error.into(),
+    }
+}
+
+/// The daemon ends its streams when it stops.
+fn stopped() -> CommandError {
+    CommandError::daemon_stopped("the containers go on")
 }
 
 /// Whether an event is about a container, or something in it, that is named by id, the beginning of

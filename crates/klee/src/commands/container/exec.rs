@@ -63,7 +63,11 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     };
     let client = session.client().await?;
     if attach::detaches(&options.start) {
-        attach::start_detached(session.ui, &client, process, options.start.quiet).await?;
+        let quiet = options.start.quiet;
+        let id = attach::start_detached(session.ui, &client, process, quiet).await?;
+        if quiet {
+            session.ui.line(&id)?;
+        }
         return Ok(Exit::Success);
     }
     attach::start_attached(session.ui, &client, process, &options.start, None).await

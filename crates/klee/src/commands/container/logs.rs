@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use kleene_client::{LogOptions, LogRecord, LogStream, Output};
+use kleene_client::{ClientError, LogOptions, LogRecord, LogStream, Output};
 use kleene_types::Timestamp;
 
 use crate::commands::Session;
@@ -81,6 +81,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     };
     let client = session.client().await?;
     let name = &options.container;
+    let follow = options.follow;
     let stream = if options.exec {
         let stream = client.exec_logs(name, &wanted).await;
         stream.map_err(|error| CommandError::about("execution instance", name, error))?
@@ -90,6 +91,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
             Err(error) => return Err(Noun::Container.failed(&client, name, error).await),
         }
     };
+    let stream = Source { stream, follow };
     match options.timestamps {
         true => timed(stream).await?,
         false => plain(stream).await?,
@@ -97,8 +99,37 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     Ok(Exit::Success)
 }
 
+/// Where records come from.
+struct Source {
+    stream: LogStream,
+    follow: bool,
+}
+
+impl Source {
+    /// The next record; `None` at the end.
+    async fn next(&mut self) -> Result<Option<LogRecord>, CommandError> {
+        let record = self.stream.next().await;
+        record.map_err(|error| self.failed(error))
+    }
+
+    /// The next record if it has arrived.
+    fn ready(&mut self) -> Result<Option<LogRecord>, CommandError> {
+        let record = self.stream.ready();
+        record.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: ClientError) -> CommandError {
+        match error {
+            ClientError::Lost { .. } if self.follow => {
+                CommandError::daemon_stopped("the container goes on")
+            }
+            error => error.into(),
+        }
+    }
+}
+
 /// Writes records as they are, as many at once as have arrived.
-async fn plain(mut stream: LogStream) -> Result<(), CommandError> {
+async fn plain(mut stream: Source) -> Result<(), CommandError> {
     let mut gather = Gather::default();
     while let Some(record) = stream.next().await? {
         gather.add(record.output, record.data)?;
@@ -111,7 +142,7 @@ async fn plain(mut stream: LogStream) -> Result<(), CommandError> {
 }
 
 /// Writes records with the time before each line.
-async fn timed(mut stream: LogStream) -> Result<(), CommandError> {
+async fn timed(mut stream: Source) -> Result<(), CommandError> {
     let mut gather = Gather::default();
     let (mut stdout, mut stderr) = (Lines::default(), Lines::default());
     let mut add = |gather: &mut Gather, record: LogRecord| {

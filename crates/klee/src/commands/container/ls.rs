@@ -12,18 +12,20 @@ use crate::commands::Session;
 use crate::error::{CommandResult, Exit};
 use crate::filter::{self, Filter};
 use crate::options::ListOptions;
-use crate::table::{Align, Cell, Column};
+use crate::table::{Align, Cell, Column, Yielding};
 use crate::ui::style;
 
 const COLUMNS: &[Column] = &[
     Column::new("CONTAINER ID", style::CYAN).at_least(13),
     Column::new("NAME", style::BOLD_AQUAMARINE),
-    Column::new("IMAGE", style::BLUE),
+    Column::new("IMAGE", style::BLUE).yielding(Yielding::Narrows(1)),
     Column::new("COMMAND", style::BRIGHT_WHITE).at_most(40),
-    Column::new("CREATED", style::BRIGHT_WHITE),
-    Column::new("AUTORUN", style::BRIGHT_WHITE).aligned(Align::Center),
+    Column::new("CREATED", style::BRIGHT_WHITE).yielding(Yielding::Narrows(2)),
+    Column::new("AUTORUN", style::BRIGHT_WHITE)
+        .aligned(Align::Center)
+        .yielding(Yielding::Leaves(0)),
     Column::new("STATUS", ""),
-    Column::new("JID", style::WHITE),
+    Column::new("JID", style::WHITE).yielding(Yielding::Leaves(1)),
 ];
 
 const SIZE: Column = Column::new("SIZE", style::BRIGHT_WHITE).aligned(Align::Right);

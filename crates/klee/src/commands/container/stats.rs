@@ -15,7 +15,7 @@ use crate::commands::Session;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::format::Format;
 use crate::suggest::Noun;
-use crate::table::{Align, Cell, Column};
+use crate::table::{Align, Cell, Column, Yielding};
 use crate::terminal;
 use crate::ui::{Ui, style};
 
@@ -28,9 +28,14 @@ const COLUMNS: &[Column] = &[
     Column::new("MEM USAGE / LIMIT", style::BRIGHT_WHITE).aligned(Align::Right),
     Column::new("MEM %", style::BOLD)
         .at_least(7)
-        .aligned(Align::Right),
-    Column::new("NET I/O", style::BRIGHT_WHITE).aligned(Align::Right),
-    Column::new("BLOCK I/O", style::BRIGHT_WHITE).aligned(Align::Right),
+        .aligned(Align::Right)
+        .yielding(Yielding::Leaves(2)),
+    Column::new("NET I/O", style::BRIGHT_WHITE)
+        .aligned(Align::Right)
+        .yielding(Yielding::Leaves(1)),
+    Column::new("BLOCK I/O", style::BRIGHT_WHITE)
+        .aligned(Align::Right)
+        .yielding(Yielding::Leaves(0)),
     Column::new("PIDS", style::BRIGHT_WHITE).aligned(Align::Right),
 ];
 
@@ -39,7 +44,8 @@ const COLUMNS: &[Column] = &[
 #[command(
     after_help = "CPU % is measured between two readings; 100 % is one processor. MEM % is of the limit, or of the
 machine's memory. NET I/O is what was received and sent, BLOCK I/O what was read and written, since
-the container was started. What the host doesn't measure is shown as --.
+the container was started. What the host doesn't measure is shown as --. A terminal that is too
+narrow shows fewer columns.
 
 Examples:
   klee stats

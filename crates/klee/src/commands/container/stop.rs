@@ -14,7 +14,8 @@ use crate::suggest::Noun;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  klee container stop devtest\n  klee stop -t 1m database")]
 pub struct Options {
-    /// How long that is, as in 30s [default: the container's own, at last 10s]
+    /// Time they have to end before they are killed, as in 30s [default: the container's own, or
+    /// else 10s]
     #[arg(short, long, value_name = "TIME", value_parser = Span::from_str)]
     time: Option<Span>,
 

@@ -296,7 +296,12 @@ async fn answer(
                 Ok(Frame::data(bytes.into())),
                 Err(std::io::Error::other("cut")),
             ];
-            let body = StreamBody::new(futures_util::stream::iter(pieces));
+            // What is there is sent when the next piece isn't yet.
+            let pieces = futures_util::stream::iter(pieces).then(|piece| async {
+                tokio::task::yield_now().await;
+                piece
+            });
+            let body = StreamBody::new(pieces);
             Ok(Response::new(BoxBody::new(body)))
         }
         Some(Reply::Hangup) => Err(std::io::Error::other("hang up")),
