@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -96,18 +97,32 @@ impl Daemon {
         field(&format!("/proc/{}/status", self.pid()), "VmRSS:")
     }
 
-    /// Private memory of one monitor in KiB.
+    /// Private memory in KiB of the monitor of one of this daemon's execution instances, beside the
+    /// spare one, with which it shares the program.
     pub fn monitor_private(&self) -> Result<u64> {
-        for entry in std::fs::read_dir("/proc")?.flatten() {
-            let path = entry.path();
-            let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-            if !name.starts_with("kleene-monitor") {
-                continue;
+        for _ in 0..1000 {
+            let monitors = self.monitors()?;
+            let is_spare = |path: &&PathBuf| text(path, "cmdline").contains("waiting");
+            let (spare, working): (Vec<_>, Vec<_>) = monitors.iter().partition(is_spare);
+            if let (Some(_), Some(monitor)) = (spare.first(), working.first()) {
+                let rollup = monitor.join("smaps_rollup").display().to_string();
+                return Ok(field(&rollup, "Private_Clean:")? + field(&rollup, "Private_Dirty:")?);
             }
-            let rollup = path.join("smaps_rollup").display().to_string();
-            return Ok(field(&rollup, "Private_Clean:")? + field(&rollup, "Private_Dirty:")?);
+            std::thread::sleep(Duration::from_millis(1));
         }
-        bail!("no monitor runs")
+        bail!("no monitor runs, or no spare one waits")
+    }
+
+    /// The directories in `/proc` of this daemon's monitors.
+    fn monitors(&self) -> Result<Vec<PathBuf>> {
+        let parent = format!("PPid:\t{}\n", self.pid());
+        let is_ours = |path: &PathBuf| {
+            text(path, "comm").starts_with("kleene-monitor")
+                && text(path, "status").contains(&parent)
+        };
+        let processes = std::fs::read_dir("/proc")?.flatten();
+        let processes = processes.map(|entry| entry.path());
+        Ok(processes.filter(is_ours).collect())
     }
 
     /// Ends the daemon; answers where it kept things.
@@ -136,6 +151,11 @@ impl Drop for Daemon {
         }
         let _ = self.end();
     }
+}
+
+/// A file of a process, which may be gone.
+fn text(process: &Path, name: &str) -> String {
+    std::fs::read_to_string(process.join(name)).unwrap_or_default()
 }
 
 /// A number in KiB of a file of lines `NAME   NUMBER kB`.
