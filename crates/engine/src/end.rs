@@ -172,10 +172,9 @@ impl Engine {
             self.forgive_quick_ends(run, status.finished, &id);
         }
         let taken_over = self.running.with(&id, &exec.id, |run| {
-            let late = run.signalled.is_some_and(|at| at.elapsed() > SIGNAL_TAKES);
-            if late && !run.stopping {
-                // It has survived the signal; this end is its own.
-                container.stopped_by_user = false;
+            if let Some(at) = run.signalled.filter(|_| !run.stopping) {
+                // If it has survived the signal, this end is its own.
+                container.stopped_by_user = at.elapsed() <= SIGNAL_TAKES;
             }
             run.taken_over
         });

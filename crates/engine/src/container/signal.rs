@@ -30,7 +30,10 @@ impl Engine {
         let (container, init, lock) = self.lock_running(reference)?;
         let id = &container.id;
         if ENDING.contains(&signal.number()) || container.stop_signal == Some(signal) {
-            self.mark_stopped(id)?;
+            // Only KILL can't be survived: whether another one ends it is seen at its end.
+            if signal == Signal::KILL {
+                self.mark_stopped(id)?;
+            }
             self.running.with(id, &init.exec, |run| {
                 run.signalled = Some(Instant::now());
             });
