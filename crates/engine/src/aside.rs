@@ -104,8 +104,8 @@ impl Engine {
         Ok(Aside { exec, watch })
     }
 
-    /// Waits for a process at most `limit`, then ends it, and what it has started. Nothing of it is left on the host
-    /// afterwards, unless it can't be ended: then it is forgotten as soon as it does.
+    /// Waits for a process at most `limit`, then ends it, and what it has started. Nothing of it is
+    /// left on the host afterwards, unless it can't be ended: then it is forgotten as soon as it does.
     pub(crate) fn finish_aside(&self, aside: Aside, limit: Duration) -> Outcome {
         let Aside { exec, mut watch } = aside;
         let code = match wait_for_end(&mut watch, limit) {
