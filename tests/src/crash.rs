@@ -7,7 +7,6 @@
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -33,7 +32,7 @@ use crate::built;
 pub const STEP: &str = "KLEENE_TEST_STEP";
 /// Names the operation.
 pub const OPERATION: &str = "KLEENE_TEST_OPERATION";
-/// Names the Kleene root.
+/// Names the Kleene root, as the configuration does.
 pub const ROOT: &str = "KLEENE_TEST_ROOT";
 
 /// What is interrupted. The Kleene root holds the images `base` (for the child processes of the
@@ -225,7 +224,7 @@ pub fn if_child() {
         return;
     };
     let left = AtomicIsize::new(step.parse().unwrap());
-    let root = PathBuf::from(std::env::var(ROOT).unwrap());
+    let root = std::env::var(ROOT).unwrap();
     let word = std::env::var(OPERATION).unwrap();
     let operation = Operation::ALL
         .into_iter()
@@ -249,8 +248,8 @@ pub fn if_child() {
 }
 
 /// An engine on a Kleene root, as the daemon has it.
-fn open(root: &Path, steps: Steps) -> Arc<Engine> {
-    let storage = kleene_storage::open(Driver::Dir, root.to_str().unwrap()).unwrap();
+fn open(root: &str, steps: Steps) -> Arc<Engine> {
+    let storage = kleene_storage::open(Driver::Auto, root).unwrap();
     let info = storage.info();
     let host = LinuxHost::new(&LinuxHostConfig {
         state_dir: info.metadata.join("run"),
@@ -280,7 +279,7 @@ fn open(root: &Path, steps: Steps) -> Arc<Engine> {
 
 /// Starts the test `name` of this program again so that it does `operation` on `root` and dies at
 /// `step`. `false`: it had fewer steps, and has finished.
-pub fn interrupted(name: &str, operation: Operation, root: &Path, step: usize) -> bool {
+pub fn interrupted(name: &str, operation: Operation, root: &str, step: usize) -> bool {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(STEP, step.to_string())

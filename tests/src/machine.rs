@@ -25,6 +25,11 @@ impl Leaks {
         Self { mounts, cgroups }
     }
 
+    /// The cgroups that were found.
+    pub fn cgroups(self) -> BTreeSet<String> {
+        self.cgroups
+    }
+
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.mounts.is_empty() && self.cgroups.is_empty()
@@ -82,6 +87,14 @@ impl Traces {
             .filter_map(|dataset| dataset.strip_prefix(&prefix))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// All but what belongs to images.
+    pub fn without_images(mut self) -> Self {
+        self.datasets
+            .retain(|dataset| !dataset.starts_with("image/"));
+        self.mounts.retain(|mount| !mount.contains("/image/"));
+        self
     }
 
     /// Ids of the processes.
