@@ -118,7 +118,7 @@ impl Operation {
             Self::Stop => engine.container_stop("box", Some(GRACE)).map(drop),
             Self::Restart => engine.container_restart("box", Some(GRACE)).map(drop),
             Self::Update => engine.container_update("box", changes()).map(drop),
-            Self::RemoveContainer => engine.container_remove("box").map(drop),
+            Self::RemoveContainer => engine.container_remove("box", false).map(drop),
             Self::CreateVolume => engine.volume_create("fresh".parse().unwrap()).map(drop),
             Self::RemoveVolume => engine.volume_remove("data").map(drop),
             Self::CreateImage => {

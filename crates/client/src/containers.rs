@@ -184,14 +184,17 @@ impl Client {
         self.get(&of(container, "changes")).await
     }
 
-    /// Removes a stopped container. The answer is its id.
+    /// Removes a container; with `force` one that runs is stopped first. The answer is its id.
     ///
     /// # Errors
-    /// When there is no such container, or it runs.
-    pub async fn container_remove(&self, container: &str) -> Result<String, ClientError> {
-        let answer: IdResponse = self
-            .delete(&format!("/containers/{}", segment(container)))
-            .await?;
+    /// When there is no such container, or it runs and `force` isn't given.
+    pub async fn container_remove(
+        &self,
+        container: &str,
+        force: bool,
+    ) -> Result<String, ClientError> {
+        let query = Query::new(&format!("/containers/{}", segment(container)));
+        let answer: IdResponse = self.delete(&query.flag("force", force).finish()).await?;
         Ok(answer.id)
     }
 

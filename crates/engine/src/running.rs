@@ -85,6 +85,25 @@ impl Drop for StopGuard<'_> {
     }
 }
 
+/// Keeps a container that is stopped and then removed from being started in between.
+#[derive(Debug)]
+pub(crate) struct Removal<'r> {
+    running: &'r Running,
+    container: ContainerId,
+}
+
+impl Drop for Removal<'_> {
+    fn drop(&mut self) {
+        let mut state = self.running.lock();
+        if let Some(count) = state.removals.get_mut(&self.container) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                state.removals.remove(&self.container);
+            }
+        }
+    }
+}
+
 /// The running containers and those that wait; people can wait for one to stop.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
@@ -99,6 +118,8 @@ struct State {
     waiting: HashMap<ContainerId, ExecId>,
     /// How often in a row a container ended soon after it was restarted, or couldn't be.
     quick_ends: HashMap<ContainerId, u32>,
+    /// How many are removing a container whether it runs or not.
+    removals: HashMap<ContainerId, usize>,
 }
 
 impl State {
@@ -262,6 +283,23 @@ impl Running {
     /// Forgets the quick ends of a container.
     pub(crate) fn forget_quick_ends(&self, container: &ContainerId) {
         self.lock().quick_ends.remove(container);
+    }
+
+    /// Notes that a container is being removed whether it runs or not, until the answer is dropped.
+    pub(crate) fn begin_removal(&self, container: ContainerId) -> Removal<'_> {
+        let mut state = self.lock();
+        let count = state.removals.entry(container.clone()).or_insert(0);
+        *count = count.saturating_add(1);
+        drop(state);
+        Removal {
+            running: self,
+            container,
+        }
+    }
+
+    /// Whether somebody is removing a container, running or not: it isn't started any more.
+    pub(crate) fn is_being_removed(&self, container: &ContainerId) -> bool {
+        self.lock().removals.contains_key(container)
     }
 
     /// Forgets everything about a container that is removed.

@@ -125,6 +125,12 @@ impl Engine {
         lock: Guard<'_>,
     ) -> Result<StartedExec, EngineError> {
         let (exec, container) = self.startable(id)?;
+        if self.running.is_being_removed(&container.id) {
+            return Err(EngineError::Conflict(format!(
+                "container '{}' is being removed",
+                container.name
+            )));
+        }
         let hooks = self.host.hooks(&container.jail_params)?;
         let operation = self.begin_start(&exec, &hooks)?;
         let begun = self

@@ -315,7 +315,7 @@ fn running_containers_are_not_removed() {
     let (engine, _) = world.with_image();
     let id = engine.container_create(named("web", &["v:/v"])).unwrap().id;
     start(&engine, &id);
-    let error = engine.container_remove("web").unwrap_err();
+    let error = engine.container_remove("web", false).unwrap_err();
     assert_eq!(error.to_string(), "you cannot remove a running container");
     assert!(engine.container_prune().unwrap().is_empty());
     engine
@@ -325,7 +325,7 @@ fn running_containers_are_not_removed() {
         engine.container_stop("web", Some(Duration::ZERO)),
         Err(EngineError::ContainerNotRunning(_))
     ));
-    engine.container_remove("web").unwrap();
+    engine.container_remove("web", false).unwrap();
     assert!(engine.volume_inspect("v").is_ok(), "volumes stay");
     assert!(
         !world
@@ -442,7 +442,7 @@ fn images_are_tagged_and_removed_when_unused() {
         format!("could not remove image {second} since it is used for containers:\n{id}")
     );
     assert_eq!(engine.image_prune(true).unwrap(), [first]);
-    engine.container_remove(id.as_str()).unwrap();
+    engine.container_remove(id.as_str(), false).unwrap();
     assert!(engine.image_prune(false).unwrap().is_empty());
     engine.image_remove("base:latest").unwrap();
     assert!(world.datasets().is_empty());

@@ -76,7 +76,7 @@ fn removing_a_container() {
             let id = engine.container_create(named("cc", &[WWW])).unwrap().id;
             assert_eq!(support::run(engine, &id, &["true"]), 0);
         },
-        |_, engine| engine.container_remove("cc").map(|_| ()),
+        |_, engine| engine.container_remove("cc", false).map(|_| ()),
         |world, engine, _| {
             assert!(
                 engine.container_inspect("cc").is_err(),

@@ -277,7 +277,7 @@ fn removing_one_that_waits_for_its_restart() {
                 world.host.finish(&run.init, 1);
                 engine.exec_ended(&run.init, None)?;
             }
-            engine.container_remove("cc").map(drop)
+            engine.container_remove("cc", false).map(drop)
         },
         |world, engine, survived| {
             if let Ok(view) = engine.container_inspect("cc") {

@@ -297,6 +297,6 @@ fn checks_that_make_no_sense_are_refused() {
         };
         let error = engine.container_update("cc", changes).unwrap_err();
         assert!(matches!(error, EngineError::Invalid(_)), "{error}");
-        engine.container_remove(id.as_str()).unwrap();
+        engine.container_remove(id.as_str(), false).unwrap();
     }
 }

@@ -12,7 +12,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kleene_engine::{Engine, EngineError, NewExec};
+use kleene_engine::{Engine, EngineError, ListOptions, NewExec};
 use kleene_types::ContainerId;
 use support::{ALL, DETACHED, World, container, exec, named, show, start};
 
@@ -76,7 +76,7 @@ fn two_hundred_containers_by_sixteen_clients() {
     clients(&|number| {
         let name = format!("c{number}");
         engine.container_stop(&name, GRACE).unwrap();
-        engine.container_remove(&name).unwrap();
+        engine.container_remove(&name, false).unwrap();
     });
     assert!(engine.container_list(ALL).unwrap().is_empty());
     engine.volume_remove("shared").unwrap();
@@ -118,7 +118,7 @@ fn joining_what_is_being_removed() {
                 });
             }
             engine.container_stop(id.as_str(), GRACE).unwrap();
-            engine.container_remove(id.as_str()).unwrap();
+            engine.container_remove(id.as_str(), false).unwrap();
             removed.store(true, Ordering::SeqCst);
         });
         assert!(matches!(
@@ -157,4 +157,46 @@ fn one_instance_is_started_by_one_of_many() {
         assert_eq!(started, 1);
     }
     assert!(show(&engine, &id).pid.is_some());
+}
+
+/// A forced removal has one outcome, whoever starts the container at the same time.
+#[test]
+fn starting_what_is_being_removed() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let before = world.datasets();
+    for _ in 0..20 {
+        let id = engine.container_create(container(&[])).unwrap().id;
+        let removed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !removed.load(Ordering::SeqCst) {
+                        match engine.container_restart(id.as_str(), GRACE) {
+                            Ok(_)
+                            | Err(EngineError::ContainerNotFound(_) | EngineError::Conflict(_)) => {
+                            }
+                            Err(other) => panic!("{other:?}"),
+                        }
+                    }
+                });
+            }
+            // It is removed in the middle of restarts.
+            while engine
+                .container_list(ListOptions::default())
+                .unwrap()
+                .is_empty()
+            {
+                std::thread::yield_now();
+            }
+            let result = engine.container_remove(id.as_str(), true);
+            removed.store(true, Ordering::SeqCst);
+            result.unwrap();
+        });
+        assert!(matches!(
+            engine.container_remove(id.as_str(), true),
+            Err(EngineError::ContainerNotFound(_))
+        ));
+    }
+    assert_eq!(world.datasets(), before);
 }

@@ -398,7 +398,7 @@ fn nothing_happens_to_a_container_whose_files_are_in_use() {
                         .unwrap(),
                 },
                 move |engine| match remove {
-                    true => drop(engine.container_remove("web").unwrap()),
+                    true => drop(engine.container_remove("web", false).unwrap()),
                     false => drop(start(engine, &id)),
                 },
             );
@@ -435,7 +435,7 @@ fn events_count_up_and_name_what_happened() {
         .container_create(named("web", &["data:/bin"]))
         .unwrap()
         .id;
-    engine.container_remove(id.as_str()).unwrap();
+    engine.container_remove(id.as_str(), false).unwrap();
     engine.volume_remove("data").unwrap();
     engine.image_remove(image.as_str()).unwrap();
     let events = engine.events_after(0);

@@ -222,7 +222,7 @@ fn a_container_that_waits_is_listed_and_not_pruned_but_can_be_removed() {
     assert_eq!(running.unwrap().len(), 1);
     assert!(engine.container_prune().unwrap().is_empty());
     assert_eq!(engine.container_exit("cc").unwrap(), None);
-    engine.container_remove("cc").unwrap();
+    engine.container_remove("cc", false).unwrap();
     engine.due(call).unwrap();
     assert!(world.host.known().is_empty());
 }
@@ -370,7 +370,7 @@ fn output_is_kept_for_a_while() {
     let first: Vec<ExecId> = first.into_iter().rev().map(|exec| exec.id).collect();
     assert_eq!(first, runs[2..]);
     assert_eq!((joined.len(), world.host.known().len()), (16, 21));
-    engine.container_remove("cc").unwrap();
+    engine.container_remove("cc", false).unwrap();
     assert!(world.host.known().is_empty());
 }
 

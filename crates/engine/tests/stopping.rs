@@ -207,7 +207,7 @@ fn paused_containers() {
     let joined = exec(&engine, &id, &["true"]);
     let error = engine.exec_start(joined.as_str(), DETACHED).unwrap_err();
     assert!(error.to_string().contains("unpause it first"), "{error}");
-    let error = engine.container_remove("cc").unwrap_err();
+    let error = engine.container_remove("cc", false).unwrap_err();
     assert!(matches!(error, EngineError::InUse(_)), "{error}");
     assert!(error.to_string().contains("paused"), "{error}");
     engine.container_unpause("cc").unwrap();

@@ -189,9 +189,9 @@ fn a_volume_in_use_is_neither_removed_nor_pruned() {
     engine
         .container_stop("running", Some(std::time::Duration::from_secs(5)))
         .unwrap();
-    engine.container_remove("running").unwrap();
+    engine.container_remove("running", false).unwrap();
     assert!(engine.volume_remove("data").is_err());
-    engine.container_remove("stopped").unwrap();
+    engine.container_remove("stopped", false).unwrap();
     engine.volume_remove("data").unwrap();
 }
 

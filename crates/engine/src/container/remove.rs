@@ -2,19 +2,45 @@
 
 use kleene_store::Step;
 use kleene_types::ContainerId;
+use tracing::debug;
 
 use crate::locks::Key;
 use crate::{Engine, EngineError};
 
 impl Engine {
-    /// Removes a container that doesn't run. Its volumes stay.
+    /// Removes a container. Its volumes stay. With `force` one that runs is stopped first, as by
+    /// [`Engine::container_stop`], and nobody can start it in between.
     ///
     /// # Errors
-    /// [`EngineError::InUse`] when it runs.
-    pub fn container_remove(&self, reference: &str) -> Result<ContainerId, EngineError> {
+    /// [`EngineError::InUse`] when it runs, without `force`.
+    pub fn container_remove(
+        &self,
+        reference: &str,
+        force: bool,
+    ) -> Result<ContainerId, EngineError> {
         let id = self.find_container(reference)?.id;
-        self.remove_recorded(&id)?;
+        match force {
+            true => self.stop_and_remove(&id, reference)?,
+            false => self.remove_recorded(&id)?,
+        }
         Ok(id)
+    }
+
+    fn stop_and_remove(&self, id: &ContainerId, reference: &str) -> Result<(), EngineError> {
+        let _removal = self.running.begin_removal(id.clone());
+        let stopped = self.container_stop(id.as_str(), None);
+        let removed = match stopped {
+            Ok(_) | Err(EngineError::ContainerNotRunning(_)) => self.remove_recorded(id),
+            Err(problem) => Err(problem),
+        };
+        match removed {
+            // It was one that is removed as soon as it stops, or somebody else was quicker.
+            Err(EngineError::ContainerNotFound(_)) => {
+                debug!(reference, "removed already");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Removes all containers that neither run nor wait for their restart, and aren't marked to

@@ -119,10 +119,13 @@ pub async fn container_inspect(
     Ok(Json(seen.await?))
 }
 
-/// Remove a container that doesn't run. Its volumes stay.
+/// Remove a container. Its volumes stay.
 #[utoipa::path(
     delete, path = "/containers/{id}", tag = "containers",
-    params(("id" = String, Path, description = "Id, unique beginning of an id, or name")),
+    params(
+        ("id" = String, Path, description = "Id, unique beginning of an id, or name"),
+        ("force" = Option<bool>, Query, description = "Stop it first if it runs"),
+    ),
     responses(
         (status = 200, body = IdResponse),
         (status = 404, body = ErrorResponse, description = "No such container"),
@@ -134,8 +137,9 @@ pub async fn container_remove(
     Name(reference): Name,
     params: Params,
 ) -> Result<Json<IdResponse>, ApiError> {
-    params.none()?;
-    let id = app.run(move |engine| engine.container_remove(&reference));
+    let [force] = params.flags(["force"])?;
+    let force = force.unwrap_or_default();
+    let id = app.run(move |engine| engine.container_remove(&reference, force));
     Ok(named(id.await.map_err(error::on_container_remove)?))
 }
 

@@ -85,7 +85,7 @@ pub async fn create(
     {
         let error = CommandError::about("network", &connection.network, error);
         let error = error.within("could not connect container");
-        return Err(match client.container_remove(&id).await {
+        return Err(match client.container_remove(&id, false).await {
             Ok(_) => error,
             Err(_) => error.hint(format!("the container {id} was created: remove it")),
         });

@@ -61,7 +61,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     if result.is_err() && options.rm {
         // The daemon removes it when it stops, which one that was never started doesn't. Should it
         // run after all, this is refused.
-        let _ = client.container_remove(&id).await;
+        let _ = client.container_remove(&id, false).await;
     }
     result
 }
