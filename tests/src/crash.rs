@@ -145,6 +145,7 @@ const GRACE: Duration = Duration::from_secs(5);
 fn new_container() -> NewContainer {
     NewContainer {
         name: Some("box".parse().unwrap()),
+        entrypoint: None,
         image: "base".parse().unwrap(),
         cmd: vec!["sleep".to_owned(), "1000".to_owned()],
         user: String::new(),

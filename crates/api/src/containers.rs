@@ -16,6 +16,9 @@ pub struct ContainerConfig {
     pub image: Option<String>,
     /// Command that is run when none is given; empty: the image's.
     pub cmd: Option<Vec<String>>,
+    /// What stands before the command; absent: the image's; empty: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
     /// User of the command: name or number, with an optional `:group`; empty: the image's, at last root.
     pub user: Option<String>,
     /// Environment `NAME=VALUE`, merged over the image's.

@@ -19,7 +19,11 @@ pub use containers::{
     MountPointConfig, PublishedPort, PublishedPortConfig,
 };
 pub use exec::{ExecAttachConfig, ExecConfig, ExecInspect, ExecStartConfig, WindowSize};
-pub use images::{Image, ImageBuildConfig, ImageCreateConfig};
+pub use images::{
+    ContainerCommitConfig, HistoryEntry, Image, ImageBuildConfig, ImageCreateConfig,
+    ImagePullConfig, ImagePushConfig, LoadedImage, PruneReport, RegistryCredentials,
+    RegistryLoggedIn, RegistryLogin, SearchResult, Secret,
+};
 pub use limits::{Health, HealthCheckConfig, HealthResult, Limits};
 pub use networks::{EndPointConfig, Network, NetworkConfig, NetworkInspect};
 pub use observe::{

@@ -160,6 +160,9 @@ pub struct ProgressInfo {
     /// The whole error message when it failed; a close reason may be too short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What of several things that are done at once is meant: the beginning of a layer's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 #[cfg(test)]

@@ -193,8 +193,11 @@ impl Client {
         container: &str,
         force: bool,
     ) -> Result<String, ClientError> {
-        let query = Query::new(&format!("/containers/{}", segment(container)));
-        let answer: IdResponse = self.delete(&query.flag("force", force).finish()).await?;
+        let mut query = Query::new(&format!("/containers/{}", segment(container)));
+        if force {
+            query = query.flag("force", true);
+        }
+        let answer: IdResponse = self.delete(&query.finish()).await?;
         Ok(answer.id)
     }
 

@@ -215,6 +215,12 @@ impl Engine {
         self.running.forget(id);
         if let Some(container) = record {
             self.emit(NewEvent::container("remove", id, &container.name));
+            if container.auto_remove && !container.anonymous_volumes.is_empty() {
+                // Their locks can't be taken while the container's is held.
+                let volumes = container.anonymous_volumes;
+                self.supervisor
+                    .call_later(Duration::ZERO, Later::RemoveVolumes { volumes });
+            }
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ impl Engine {
                 turn,
             } => self.check_health(&container, &run, turn),
             Later::RemoveUnstarted { container } => self.remove_unstarted(&container),
+            Later::RemoveVolumes { volumes } => self.remove_anonymous(&volumes),
             Later::FinishStop { run, start } => self.finish_stop(&run, start),
         }
     }

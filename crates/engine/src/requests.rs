@@ -12,7 +12,7 @@ use kleene_store::{ContainerRecord, ExecRecord, ImageRecord, NetworkDriver, Run,
 use kleene_types::{
     ByteSize, ContainerId, ContainerName, ContainerPath, CpuSet, Cpus, EnvVar, ExecId, HealthCheck,
     ImageName, ImageRef, ImageTag, Init, IoWeight, Limits, MountSpec, Resources, RestartPolicy,
-    Signal, Span, SwapLimit, Timestamp, Ulimit,
+    Signal, Span, SwapLimit, Timestamp, Ulimit, VolumeName,
 };
 
 /// A container to create.
@@ -24,6 +24,9 @@ pub struct NewContainer {
     pub image: ImageRef,
     /// Its command; empty: the image's.
     pub cmd: Vec<String>,
+    /// What stands before the command; `None`: the image's. One that is given here takes the place of
+    /// the image's command as well.
+    pub entrypoint: Option<Vec<String>>,
     /// The user; empty: the image's.
     pub user: String,
     /// Environment, merged over the image's.
@@ -47,14 +50,14 @@ pub struct NewContainer {
     /// Whose end is its end; `None`: that of the last process for a command that is `/etc/rc`, that
     /// of the command for others.
     pub init: Option<Init>,
-    /// How its health is checked.
-    pub health_check: Option<HealthCheck>,
-    /// What asks it to end; `None`: SIGTERM.
+    /// How its health is checked; `None`: as the image says; the inner `None`: not at all.
+    pub health_check: Option<Option<HealthCheck>>,
+    /// What asks it to end; `None`: what the image says, at last SIGTERM.
     pub stop_signal: Option<Signal>,
     /// Time between that and SIGKILL; `None`: ten seconds.
     pub stop_timeout: Option<Span>,
-    /// Working directory of its commands; `None`: `/`.
-    pub working_dir: Option<ContainerPath>,
+    /// Working directory of its commands; `None`: the image's; the inner `None`: `/`.
+    pub working_dir: Option<Option<ContainerPath>>,
 }
 
 /// A container that was created or changed.
@@ -324,6 +327,11 @@ pub enum Later {
         /// The container.
         container: ContainerId,
     },
+    /// Remove volumes that were made for a container which is gone.
+    RemoveVolumes {
+        /// Their names.
+        volumes: Vec<VolumeName>,
+    },
     /// Finish stopping a container: the daemon died in the middle of that.
     FinishStop {
         /// Which run of it.
@@ -418,6 +426,10 @@ pub struct ImageView {
     pub record: ImageRecord,
     /// Its dataset's name.
     pub dataset: String,
+    /// Bytes that its own data occupies.
+    pub size: u64,
+    /// Bytes of the images that it was made of.
+    pub shared_size: u64,
 }
 
 /// A volume as it is shown.

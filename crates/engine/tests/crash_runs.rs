@@ -240,13 +240,13 @@ fn checking_health() {
             };
             world.host.program("check", exits);
             let new = NewContainer {
-                health_check: Some(HealthCheck {
+                health_check: Some(Some(HealthCheck {
                     cmd: vec!["check".into()],
                     interval: Span::from_millis(1000),
                     timeout: Span::from_millis(60_000),
                     start_period: Span::default(),
                     retries: 1,
-                }),
+                })),
                 ..named("cc", &[])
             };
             engine.container_create(new).unwrap();

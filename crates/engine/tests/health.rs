@@ -42,7 +42,7 @@ fn running(check: HealthCheck) -> (World, Arc<Engine>, ContainerId, ExecId) {
     let world = World::new();
     let (engine, _) = world.with_image();
     let new = NewContainer {
-        health_check: Some(check),
+        health_check: Some(Some(check)),
         ..named("cc", &[])
     };
     let id = engine.container_create(new).unwrap().id;
@@ -285,7 +285,7 @@ fn checks_that_make_no_sense_are_refused() {
     ];
     for health_check in bad {
         let new = NewContainer {
-            health_check: Some(health_check.clone()),
+            health_check: Some(Some(health_check.clone())),
             ..named("cc", &[])
         };
         let error = engine.container_create(new).unwrap_err();

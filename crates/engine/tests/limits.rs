@@ -38,7 +38,7 @@ fn limited() -> NewContainer {
             storage_quota: Some(size("1G")),
             log_limit: Some(size("2M")),
         },
-        working_dir: Some("/srv".parse().unwrap()),
+        working_dir: Some(Some("/srv".parse().unwrap())),
         ..named("cc", &[])
     }
 }

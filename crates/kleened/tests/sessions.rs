@@ -492,7 +492,7 @@ async fn the_daemons_end_closes_sessions_and_leaves_processes() {
             .is_empty()
     );
     assert_eq!(
-        engine.image_list().unwrap().len(),
+        engine.image_list(true).unwrap().len(),
         1,
         "the unfinished image is gone"
     );

@@ -13,6 +13,9 @@ mod transaction;
 
 pub use error::StoreError;
 pub use journal::{JournalEntry, OperationId, Run, Step};
-pub use records::{ContainerRecord, ExecRecord, ImageRecord, LastRun, NetworkDriver, VolumeRecord};
+pub use records::{
+    ContainerRecord, ExecRecord, HistoryRecord, ImageConfig, ImagePlatform, ImageRecord,
+    ImageSnapshot, LastRun, NetworkDriver, Origin, VolumeRecord,
+};
 pub use store::Store;
 pub use transaction::Transaction;

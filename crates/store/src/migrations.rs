@@ -6,7 +6,8 @@ use crate::StoreError;
 
 /// One entry a version; entry `n` takes a database from version `n` to `n + 1`. Entries that have
 /// been released are never changed.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE images (
         id TEXT PRIMARY KEY,
         name TEXT,
@@ -52,7 +53,18 @@ const MIGRATIONS: [&str; 1] = ["
         key TEXT PRIMARY KEY,
         value TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE images ADD COLUMN parent TEXT REFERENCES images (id);
+    CREATE INDEX images_parent ON images (parent);
+    CREATE TABLE known_snapshots (
+        key TEXT PRIMARY KEY,
+        image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        snapshot TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX known_snapshots_image ON known_snapshots (image);
+",
+];
 
 /// Brings the database to the latest version.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

@@ -1,11 +1,87 @@
 //! The records.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kleene_types::{
     ContainerId, ContainerName, ContainerPath, EnvVar, ExecId, HealthCheck, ImageId, ImageName,
     ImageTag, Init, MountSpec, Resources, RestartPolicy, Signal, SnapshotName, Span, Timestamp,
     VolumeName,
 };
 use serde::{Deserialize, Serialize};
+
+/// What containers of an image begin with: the part of the OCI's image configuration that says how
+/// they are run (<https://github.com/opencontainers/image-spec/blob/main/config.md>).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageConfig {
+    /// Default command.
+    pub cmd: Vec<String>,
+    /// What stands before the command.
+    pub entrypoint: Vec<String>,
+    /// Default environment.
+    pub env: Vec<EnvVar>,
+    /// Default user; empty: root.
+    pub user: String,
+    /// Working directory; `None`: `/`.
+    pub working_dir: Option<ContainerPath>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Ports that something listens at, as `PORT/PROTOCOL`.
+    pub exposed_ports: BTreeSet<String>,
+    /// Destinations of anonymous volumes.
+    pub volumes: BTreeSet<ContainerPath>,
+    /// What asks the first process to end; `None`: SIGTERM.
+    pub stop_signal: Option<Signal>,
+    /// How the health is checked.
+    pub health_check: Option<HealthCheck>,
+    /// The shell of instructions in shell form; empty: `/bin/sh -c`.
+    pub shell: Vec<String>,
+}
+
+/// The kernel and processor that an image is for, in the OCI's words (`linux`, `amd64`, `v8`). Empty
+/// texts: those of the host that it was made on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImagePlatform {
+    /// Operating system.
+    pub os: String,
+    /// Processor architecture.
+    pub architecture: String,
+    /// Its variant; often empty.
+    pub variant: String,
+}
+
+/// Where an image was pulled from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The reference that it was pulled by.
+    pub reference: String,
+    /// Digest of its manifest.
+    pub digest: String,
+}
+
+/// One step of the making of an image, as the image's own records tell it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HistoryRecord {
+    /// When (RFC 3339); empty: unknown.
+    pub created: String,
+    /// The instruction or command.
+    pub created_by: String,
+    /// What was noted.
+    pub comment: String,
+    /// Whether it has changed no file.
+    pub empty_layer: bool,
+}
+
+/// A snapshot of an image, which another image begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageSnapshot {
+    /// The image.
+    pub image: ImageId,
+    /// Its snapshot.
+    pub snapshot: SnapshotName,
+}
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,16 +90,31 @@ pub struct ImageRecord {
     pub id: ImageId,
     /// Name and tag, unless another image has taken them over.
     pub reference: Option<(ImageName, ImageTag)>,
-    /// Default command.
-    pub cmd: Vec<String>,
-    /// Default environment.
-    pub env: Vec<EnvVar>,
-    /// Default user; empty: root.
-    pub user: String,
+    /// What its containers begin with.
+    #[serde(flatten)]
+    pub config: ImageConfig,
     /// The instructions that it was built by, each with the snapshot taken after it.
     pub instructions: Vec<(String, Option<SnapshotName>)>,
     /// When it was made.
     pub created: Timestamp,
+    /// What its tree is a clone of.
+    #[serde(default)]
+    pub parent: Option<ImageSnapshot>,
+    /// What it is for.
+    #[serde(default)]
+    pub platform: ImagePlatform,
+    /// Where it was pulled from.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+    /// The history that came with it, when it was not made here.
+    #[serde(default)]
+    pub history: Vec<HistoryRecord>,
+    /// Bytes that its own data occupies.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// Whether it only keeps steps of builds for the next one: listings leave it out.
+    #[serde(default)]
+    pub build_cache: bool,
 }
 
 /// How a container reaches networks.
@@ -121,6 +212,10 @@ pub struct ContainerRecord {
     /// How often in a row it was restarted by its policy.
     #[serde(default)]
     pub restarts: u32,
+    /// Volumes that were made for it because its image declares them. They go with a container that
+    /// is removed when it stops.
+    #[serde(default)]
+    pub anonymous_volumes: Vec<VolumeName>,
 }
 
 /// A volume.

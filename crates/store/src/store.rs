@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use serde::de::DeserializeOwned;
 
 use crate::journal::{JournalEntry, OperationId, Step};
-use crate::records::{ContainerRecord, ExecRecord, ImageRecord, VolumeRecord};
+use crate::records::{ContainerRecord, ExecRecord, ImageRecord, ImageSnapshot, VolumeRecord};
 use crate::{StoreError, Transaction, migrations};
 
 /// The metadata database.
@@ -230,6 +230,42 @@ impl Store {
             "SELECT record FROM images WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT ?2",
             params![prefix, limit],
         )
+    }
+
+    /// Images whose trees are clones of an image's, oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::images`].
+    pub fn images_of_image(&self, image: &ImageId) -> Result<Vec<ImageRecord>, StoreError> {
+        self.records(
+            "image",
+            "SELECT record FROM images WHERE parent = ? ORDER BY created, rowid",
+            [image.as_str()],
+        )
+    }
+
+    /// The snapshot that is known by a key: see [`Transaction::put_known_snapshot`].
+    ///
+    /// # Errors
+    /// As [`Store::images`].
+    pub fn known_snapshot(&self, key: &str) -> Result<Option<ImageSnapshot>, StoreError> {
+        let found = self.find(
+            "SELECT image, snapshot FROM known_snapshots WHERE key = ?",
+            [key],
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+        )?;
+        let damaged = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
+            kind: "known snapshot",
+            source: error,
+        };
+        found
+            .map(|(image, snapshot)| {
+                Ok(ImageSnapshot {
+                    image: image.parse().map_err(|error| damaged(Box::new(error)))?,
+                    snapshot: snapshot.parse().map_err(|error| damaged(Box::new(error)))?,
+                })
+            })
+            .transpose()
     }
 
     /// All containers, newest first.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::StoreError;
 use crate::journal::{OperationId, Step};
-use crate::records::{ContainerRecord, ExecRecord, ImageRecord, VolumeRecord};
+use crate::records::{ContainerRecord, ExecRecord, ImageRecord, ImageSnapshot, VolumeRecord};
 
 fn print<T: Serialize>(kind: &'static str, record: &T) -> Result<String, StoreError> {
     serde_json::to_string(record).map_err(|error| StoreError::Damaged {
@@ -73,8 +73,9 @@ impl Transaction<'_> {
             Some((name, tag)) => (Some(name.as_str()), Some(tag.as_str())),
             None => (None, None),
         };
+        let parent = image.parent.as_ref().map(|parent| parent.image.as_str());
         self.run(
-            "INSERT INTO images (id, name, tag, created, record) VALUES (?, ?, ?, ?, ?)
+            "INSERT INTO images (id, name, tag, created, parent, record) VALUES (?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, tag = excluded.tag,
                  record = excluded.record",
             params![
@@ -82,8 +83,26 @@ impl Transaction<'_> {
                 name,
                 tag,
                 image.created.to_string(),
+                parent,
                 print("image", image)?
             ],
+        )?;
+        Ok(())
+    }
+
+    /// Notes what a snapshot of a recorded image holds, so that it need not be made again. A snapshot
+    /// that was known by the same key isn't any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when the image isn't recorded.
+    pub fn put_known_snapshot(
+        &self,
+        key: &str,
+        snapshot: &ImageSnapshot,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "INSERT OR REPLACE INTO known_snapshots (key, image, snapshot) VALUES (?, ?, ?)",
+            [key, snapshot.image.as_str(), snapshot.snapshot.as_str()],
         )?;
         Ok(())
     }
@@ -91,7 +110,7 @@ impl Transaction<'_> {
     /// Deletes an image; missing is success.
     ///
     /// # Errors
-    /// When containers of it are recorded.
+    /// When containers of it, or images made of it, are recorded.
     pub fn delete_image(&self, id: &ImageId) -> Result<(), StoreError> {
         self.run("DELETE FROM images WHERE id = ?", [id.as_str()])?;
         Ok(())

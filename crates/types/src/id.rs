@@ -22,7 +22,8 @@ fn valid(text: &str) -> bool {
         && text.bytes().any(|b| b.is_ascii_lowercase())
 }
 
-fn random() -> String {
+/// A new id's digits.
+pub(crate) fn random() -> String {
     loop {
         let mut bytes = [0_u8; LENGTH / 2];
         if getrandom::fill(&mut bytes).is_err() {

@@ -42,7 +42,16 @@ fn part(text: &str, extra: &[u8]) -> Result<(), &'static str> {
 }
 
 fn name_part(text: &str) -> Result<(), &'static str> {
-    part(text, b"/")?;
+    part(text, b"/:")?;
+    if let Some((before, _)) = text.rsplit_once(':') {
+        // Only a registry's port: `localhost:5000/app`.
+        let (host, path) = text.split_once('/').unwrap_or((text, ""));
+        let port = host.split_once(':').map(|(_, port)| port);
+        let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        if before.contains('/') || path.is_empty() || !port.is_some_and(is_port) {
+            return Err("a ':' stands before a tag or a registry's port only");
+        }
+    }
     if text
         .split('/')
         .any(|segment| segment.is_empty() || segment == ".." || segment == ".")
@@ -94,6 +103,11 @@ impl SnapshotName {
     pub fn image() -> Self {
         Self("image".to_owned())
     }
+
+    /// A name for a snapshot of a build.
+    pub fn random() -> Self {
+        Self(crate::id::random())
+    }
 }
 
 /// What a user typed to name an image: `name[:tag][@snapshot]`. The name may also be an id or the
@@ -133,9 +147,10 @@ impl FromStr for ImageRef {
         } else {
             rest
         };
-        let (name, tag) = match rest.split_once(':') {
-            Some((name, tag)) => (name, Some(tag.parse().map_err(whole)?)),
-            None => (rest, None),
+        let (name, tag) = match rest.rsplit_once(':') {
+            // What a slash follows is a registry's port.
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag.parse().map_err(whole)?)),
+            _ => (rest, None),
         };
         Ok(Self {
             name: name.parse().map_err(whole)?,
@@ -164,7 +179,14 @@ mod tests {
 
     #[test]
     fn forms() {
-        for text in ["FreeBSD", "FreeBSD:latest", "a/b:1.0@0a1b", "nginx@6b3c"] {
+        for text in [
+            "FreeBSD",
+            "FreeBSD:latest",
+            "a/b:1.0@0a1b",
+            "nginx@6b3c",
+            "localhost:5000/app",
+            "localhost:5000/team/app:1@0a1b",
+        ] {
             assert_eq!(text.parse::<ImageRef>().unwrap().to_string(), text);
         }
         assert_eq!("a:@s".parse::<ImageRef>().unwrap().to_string(), "a@s");
@@ -178,6 +200,7 @@ mod tests {
     fn bad_forms() {
         for text in [
             "", ":", "a:", "a@", "-x", "a b", "a:b:c", "../x", "a//b", "a/../b", "a:b@c@d",
+            "a:x/b", "a:1/", "a/b:1/c", "a:1:2/b",
         ] {
             assert!(text.parse::<ImageRef>().is_err(), "{text:?}");
         }

@@ -86,6 +86,13 @@ text_type!(
     |text| check("volume", text, 1, "").map(|()| text)
 );
 
+impl VolumeName {
+    /// A name for a volume that nobody has named.
+    pub fn random() -> Self {
+        Self(format!("{}{}", crate::id::random(), crate::id::random()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use kleene_doors::host::{CopyUp, Network, SourceKind};
 use kleene_doors::storage::{Dataset, Root, Snapshot};
-use kleene_store::{ContainerRecord, ImageRecord, NetworkDriver, OperationId, Step, VolumeRecord};
+use kleene_store::{
+    ContainerRecord, ImageConfig, ImageRecord, NetworkDriver, OperationId, Step, VolumeRecord,
+};
 use kleene_types::{
     ContainerId, ContainerName, ContainerPath, EnvVar, HealthCheck, Init, MountKind, MountSpec,
     Resources, RestartPolicy, SnapshotName, Span, Timestamp, VolumeName, merge_env,
@@ -97,7 +99,7 @@ impl Engine {
             return Err(name_taken(kleene_store::StoreError::Taken, name));
         }
         refuse_removal_and_restart(new.auto_remove, new.restart_policy)?;
-        if let Some(check) = &new.health_check {
+        if let Some(Some(check)) = &new.health_check {
             validate_health_check(check)?;
         }
         self.check_resources(&new.resources)
@@ -124,11 +126,10 @@ impl Engine {
                     .map(|found| found.is_some())
             })?,
         };
-        let cmd = match new.cmd.is_empty() {
-            true => image.cmd.clone(),
-            false => new.cmd,
-        };
+        let config = &image.config;
+        let cmd = whole_command(new.entrypoint, new.cmd, config);
         let mut mounts = new.mounts;
+        let anonymous_volumes = declare_volumes(config, &mut mounts);
         // What lies deeper is mounted later, so that a mount never hides one beneath it.
         mounts.sort_by_key(|mount| mount.destination.as_str().matches('/').count());
         Ok(ContainerRecord {
@@ -138,11 +139,11 @@ impl Engine {
             init: new.init.unwrap_or_else(|| default_init(&cmd)),
             cmd,
             user: if new.user.is_empty() {
-                image.user.clone()
+                config.user.clone()
             } else {
                 new.user
             },
-            env: merge_env(&image.env, &new.env),
+            env: merge_env(&config.env, &new.env),
             network_driver: new.network_driver,
             jail_params: new.jail_params,
             restart_policy: new.restart_policy,
@@ -152,12 +153,17 @@ impl Engine {
             mounts,
             last_run: None,
             resources: new.resources,
-            health_check: new.health_check,
-            stop_signal: new.stop_signal,
+            health_check: new
+                .health_check
+                .unwrap_or_else(|| config.health_check.clone()),
+            stop_signal: new.stop_signal.or(config.stop_signal),
             stop_timeout: new.stop_timeout,
-            working_dir: new.working_dir,
+            working_dir: new
+                .working_dir
+                .unwrap_or_else(|| config.working_dir.clone()),
             stopped_by_user: false,
             restarts: 0,
+            anonymous_volumes,
         })
     }
 
@@ -302,6 +308,40 @@ impl Engine {
         events.into_iter().for_each(|event| self.emit(event));
         Ok(())
     }
+}
+
+/// The command with what stands before it.
+fn whole_command(
+    entrypoint: Option<Vec<String>>,
+    cmd: Vec<String>,
+    image: &ImageConfig,
+) -> Vec<String> {
+    let own = entrypoint.is_some();
+    let mut whole = entrypoint.unwrap_or_else(|| image.entrypoint.clone());
+    match cmd.is_empty() && !own {
+        true => whole.extend(image.cmd.iter().cloned()),
+        false => whole.extend(cmd),
+    }
+    whole
+}
+
+/// Adds a mount of a new volume at each destination where the image wants one and the user hasn't
+/// mounted something. Answers the volumes' names.
+fn declare_volumes(image: &ImageConfig, mounts: &mut Vec<MountSpec>) -> Vec<VolumeName> {
+    let mut volumes = Vec::new();
+    for destination in &image.volumes {
+        if mounts.iter().any(|mount| mount.destination == *destination) {
+            continue;
+        }
+        let name = VolumeName::random();
+        mounts.push(MountSpec {
+            kind: MountKind::Volume(name.clone()),
+            destination: destination.clone(),
+            read_only: false,
+        });
+        volumes.push(name);
+    }
+    volumes
 }
 
 /// Whose end is a container's end when nobody says: a command that is the boot script starts

@@ -2,9 +2,10 @@
 
 use kleene_doors::storage::{Dataset, Root, Snapshot, StorageError};
 use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source};
-use kleene_store::{ImageRecord, Step};
+use kleene_store::{ImageConfig, ImageRecord, Step};
 use kleene_types::{ImageId, ImageTag, SnapshotName, Timestamp};
 
+use super::platform::host_platform;
 use crate::events::NewEvent;
 use crate::{Engine, EngineError, ImageSource, NewImage};
 
@@ -34,11 +35,19 @@ impl Engine {
             let image = ImageRecord {
                 id: id.clone(),
                 reference,
-                cmd: defaults.cmd,
-                env: defaults.env,
-                user: String::new(),
+                config: ImageConfig {
+                    cmd: defaults.cmd,
+                    env: defaults.env,
+                    ..ImageConfig::default()
+                },
                 instructions: Vec::new(),
                 created: Timestamp::now(),
+                parent: None,
+                platform: host_platform(),
+                origin: None,
+                history: Vec::new(),
+                size: Some(self.storage.usage(&dataset)?),
+                build_cache: false,
             };
             self.put_tagged(&image, Some(operation))?;
             Ok(image)

@@ -1,10 +1,11 @@
 //! Images: trees that containers are cloned from.
 
 mod create;
+mod platform;
 mod remove;
 
-use kleene_doors::storage::Dataset;
-use kleene_store::ImageRecord;
+use kleene_doors::storage::{Dataset, StorageError};
+use kleene_store::{ImageRecord, ImageSnapshot};
 use kleene_types::{ImageId, ImageName, ImageTag};
 
 use crate::events::NewEvent;
@@ -12,24 +13,47 @@ use crate::locks::Key;
 use crate::{Engine, EngineError, ImageView};
 
 impl Engine {
-    fn image_view(&self, record: ImageRecord) -> ImageView {
-        ImageView {
+    fn image_view(&self, record: ImageRecord) -> Result<ImageView, EngineError> {
+        let mut shared_size = 0;
+        let mut parent = record.parent.clone();
+        while let Some(ImageSnapshot { image, .. }) = parent {
+            let Some(above) = self.store.image(&image)? else {
+                break;
+            };
+            shared_size += self.own_size(&above)?;
+            parent = above.parent;
+        }
+        Ok(ImageView {
             dataset: self.storage.name(&Dataset::Image(record.id.clone())),
+            size: self.own_size(&record)?,
+            shared_size,
             record,
+        })
+    }
+
+    /// Bytes of an image's own data. Images don't change, so it is measured once.
+    fn own_size(&self, image: &ImageRecord) -> Result<u64, EngineError> {
+        match image.size {
+            Some(size) => Ok(size),
+            None => match self.storage.usage(&Dataset::Image(image.id.clone())) {
+                Ok(size) => Ok(size),
+                // It is being removed.
+                Err(StorageError::NotFound(_)) => Ok(0),
+                Err(problem) => Err(problem.into()),
+            },
         }
     }
 
-    /// All images, newest first.
+    /// The images, newest first; with `all` also those that only keep steps of builds.
     ///
     /// # Errors
     /// When the records can't be read.
-    pub fn image_list(&self) -> Result<Vec<ImageView>, EngineError> {
-        Ok(self
-            .store
-            .images()?
-            .into_iter()
-            .map(|record| self.image_view(record))
-            .collect())
+    pub fn image_list(&self, all: bool) -> Result<Vec<ImageView>, EngineError> {
+        let images = self.store.images()?.into_iter();
+        images
+            .filter(|image| all || !image.build_cache)
+            .map(|image| self.image_view(image))
+            .collect()
     }
 
     /// One image.
@@ -37,7 +61,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::ImageNotFound`], or [`EngineError::Ambiguous`].
     pub fn image_inspect(&self, reference: &str) -> Result<ImageView, EngineError> {
-        Ok(self.image_view(self.find_image_by_text(reference)?))
+        self.image_view(self.find_image_by_text(reference)?)
     }
 
     /// Gives an image this name and tag. An image that has them loses them.

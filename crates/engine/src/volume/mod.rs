@@ -141,6 +141,17 @@ impl Engine {
         Ok(name)
     }
 
+    /// Removes volumes that were made for a container that is gone. Those that somebody uses stay.
+    pub(crate) fn remove_anonymous(&self, volumes: &[VolumeName]) -> Result<(), EngineError> {
+        for volume in volumes {
+            match self.volume_remove(volume.as_str()) {
+                Ok(_) | Err(EngineError::InUse(_) | EngineError::VolumeNotFound(_)) => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(())
+    }
+
     /// Removes all volumes that no container mounts, running or not. Answers them, oldest first.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ pub fn let_go(engine: Arc<Engine>) {
 /// Records and datasets name the same things.
 fn agree(world: &World, engine: &Engine) {
     let containers = engine.container_list(super::ALL).unwrap();
-    let images = engine.image_list().unwrap();
+    let images = engine.image_list(true).unwrap();
     let volumes = engine.volume_list().unwrap();
     let recorded: BTreeSet<String> = containers
         .iter()

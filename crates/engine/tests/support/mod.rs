@@ -251,6 +251,7 @@ pub fn container(mounts: &[&str]) -> NewContainer {
         name: None,
         image: "base".parse().unwrap(),
         cmd: vec!["sleep".into()],
+        entrypoint: None,
         user: String::new(),
         env: Vec::new(),
         mounts: mounts

@@ -246,38 +246,14 @@ fn stopping_and_removing_several() {
     Klee::new(&daemon, &["rmc", "b", "a"])
         .run()
         .assert(1, "cc1ea0ff3f5a\n", running);
-    Klee::new(&daemon, &["rmc", "-f", "a"])
-        .run()
-        .assert(0, "cc1ea0ff3f5a\n", "");
-    let calls = daemon.calls();
-    assert_eq!(
-        calls[calls.len() - 2..],
-        ["POST /containers/a/stop", "DELETE /containers/a"]
-    );
 }
 
 #[test]
-fn forced_removal_of_containers_that_remove_themselves() {
+fn forced_removal_is_one_request() {
+    let missing = json!({"message": "no such container"});
     let daemon = FakeDaemon::script()
-        .on("POST", "/containers/a/stop", 200, json!({"id": ID}))
-        .on(
-            "DELETE",
-            "/containers/a",
-            404,
-            json!({"message": "no such container"}),
-        )
-        .on(
-            "POST",
-            "/containers/b/stop",
-            404,
-            json!({"message": "container not found"}),
-        )
-        .on(
-            "DELETE",
-            "/containers/b",
-            404,
-            json!({"message": "no such container"}),
-        )
+        .on("DELETE", "/containers/a?force=true", 200, json!({"id": ID}))
+        .on("DELETE", "/containers/b?force=true", 404, missing)
         .on(
             "GET",
             "/containers/list?all=true&size=false",
@@ -285,10 +261,11 @@ fn forced_removal_of_containers_that_remove_themselves() {
             json!([]),
         )
         .start();
-    let missing = "error: container 'b': no such container\n";
-    Klee::new(&daemon, &["rmc", "-f", "a", "b"])
-        .run()
-        .assert(1, "cc1ea0ff3f5a\n", missing);
+    Klee::new(&daemon, &["rmc", "-f", "a", "b"]).run().assert(
+        1,
+        "cc1ea0ff3f5a\n",
+        "error: container 'b': no such container\n",
+    );
 }
 
 #[test]

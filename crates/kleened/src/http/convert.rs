@@ -7,8 +7,8 @@ use kleene_doors::host::{Stdin, WindowSize};
 use kleene_doors::storage::AdoptMode;
 use kleene_doors::userland::{Extras, Source};
 use kleene_engine::{
-    ContainerChanges, ContainerView, EngineError, ExecStart, ImageSource, ImageView, NewContainer,
-    NewExec, NewImage, VolumeView,
+    ContainerChanges, ContainerView, EngineError, ExecStart, ImageSource, NewContainer, NewExec,
+    NewImage, VolumeView,
 };
 use kleene_store::{ContainerRecord, ExecRecord, NetworkDriver};
 use kleene_types::{
@@ -18,6 +18,7 @@ use kleene_types::{
 
 use crate::config::did_you_mean;
 
+pub mod images;
 mod settings;
 pub mod usage;
 
@@ -49,10 +50,11 @@ pub fn new_container(config: api::ContainerConfig) -> Result<NewContainer, Engin
     Ok(NewContainer {
         resources,
         init,
-        health_check: health_check.flatten(),
+        health_check,
         stop_signal,
         stop_timeout,
-        working_dir: working_dir.flatten(),
+        working_dir,
+        entrypoint: config.entrypoint,
         name: config.name.map(|name| container_name(&name)).transpose()?,
         image: image.parse().map_err(invalid)?,
         cmd: config.cmd.unwrap_or_default(),
@@ -114,6 +116,9 @@ pub fn container_changes(
         && network_driver(&driver)? != present.network_driver
     {
         return Err(fixed("network driver"));
+    }
+    if config.entrypoint.is_some() {
+        return Err(fixed("field 'entrypoint'"));
     }
     if config.auto_remove.is_some_and(|a| a != present.auto_remove) {
         return Err(fixed("field 'auto_remove'"));
@@ -447,29 +452,6 @@ pub fn exec(record: &ExecRecord) -> api::ExecInspect {
         started: record.started.map(|(when, _)| when.to_string()),
         finished: record.ended.map(|(when, _)| when.to_string()),
         out_of_memory: record.out_of_memory,
-    }
-}
-
-/// An image as the contract shows it.
-pub fn image(view: &ImageView) -> api::Image {
-    let record = &view.record;
-    let (name, tag) = name_texts(record.reference.as_ref());
-    let instructions = record.instructions.iter();
-    api::Image {
-        id: record.id.to_string(),
-        name,
-        tag,
-        cmd: record.cmd.clone(),
-        env: texts(&record.env),
-        user: record.user.clone(),
-        instructions: instructions
-            .map(|(line, snapshot)| {
-                let snapshot = snapshot.as_ref().map(|name| format!("@{name}"));
-                (line.clone(), snapshot.unwrap_or_default())
-            })
-            .collect(),
-        created: record.created.to_string(),
-        dataset: view.dataset.clone(),
     }
 }
 

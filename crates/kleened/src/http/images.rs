@@ -19,14 +19,22 @@ use crate::app::App;
 /// List images, the newest first.
 #[utoipa::path(
     get, path = "/images/list", tag = "images",
+    params(("all" = Option<bool>, Query, description = "Also those that only keep steps of builds")),
     responses((status = 200, body = Vec<Image>))
 )]
 pub async fn image_list(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Json<Vec<Image>>, ApiError> {
-    params.none()?;
-    let list = app.run(|engine| Ok(engine.image_list()?.iter().map(convert::image).collect()));
+    let [all] = params.flags(["all"])?;
+    let all = all.unwrap_or_default();
+    let list = app.run(move |engine| {
+        Ok(engine
+            .image_list(all)?
+            .iter()
+            .map(convert::images::image)
+            .collect())
+    });
     Ok(Json(list.await?))
 }
 
@@ -51,7 +59,7 @@ pub async fn image_inspect(
     };
     params.none()?;
     let view = app.run(move |engine| engine.image_inspect(&reference));
-    Ok(Json(convert::image(&view.await?)))
+    Ok(Json(convert::images::image(&view.await?)))
 }
 
 /// Give an image a name and tag. A tag that another image has moves over.

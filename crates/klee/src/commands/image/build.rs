@@ -102,6 +102,14 @@ fn config(options: Options) -> CommandResult<ImageBuildConfig> {
     let mut container = options.container.config()?;
     container.image = options.from;
     Ok(ImageBuildConfig {
+        target: String::new(),
+        labels: BTreeMap::new(),
+        no_cache: false,
+        secrets: BTreeMap::new(),
+        dockerfile_text: None,
+        upload: false,
+        pull: None,
+        credentials: BTreeMap::new(),
         context: context.display().to_string(),
         dockerfile: options.file,
         quiet: options.quiet,

@@ -37,6 +37,7 @@ fn record() -> ContainerRecord {
         working_dir: None,
         stopped_by_user: false,
         restarts: 0,
+        anonymous_volumes: Vec::new(),
     }
 }
 

@@ -137,6 +137,7 @@ fn progress_json(progress: &Progress, error: Option<String>) -> String {
         done: progress.done,
         total: progress.total,
         error,
+        id: None,
     };
     serde_json::to_string(&info).unwrap_or_default()
 }
