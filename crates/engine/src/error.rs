@@ -111,6 +111,7 @@ impl From<HostError> for EngineError {
             HostError::NotRunning(_) => Self::Conflict(error.to_string()),
             HostError::Unsupported(_) => Self::NotYet(error.to_string()),
             HostError::NoSpace(_) => Self::NoSpace(error.to_string()),
+            HostError::Cancelled(_) => Self::Cancelled,
             other => Self::internal(other),
         }
     }
