@@ -128,6 +128,7 @@ impl Operation {
                     extras: Extras {
                         resolv_conf: false,
                         localtime: false,
+                        update: false,
                     },
                     autotag: false,
                 };

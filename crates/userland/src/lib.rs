@@ -11,9 +11,13 @@ mod extras;
 mod host;
 mod progress;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source, Userland, UserlandError};
+use kleene_doors::userland::{
+    Defaults, Downloaded, Extras, ProgressSink, Release, Source, Userland, UserlandError,
+};
+use kleene_types::Checksum;
 
 use self::progress::Reporter;
 
@@ -48,7 +52,7 @@ impl Userland for SystemUserland {
                 archive::fill(&self.cache_dir, url, into, &mut reporter)?;
                 defaults::of_tree(into)
             }
-            Source::Auto => {
+            Source::Auto | Source::Bootstrap => {
                 let release = auto::this_host().map_err(UserlandError::Unsupported)?;
                 archive::fill(&self.cache_dir, &release.url, into, &mut reporter)?;
                 Defaults {
@@ -59,5 +63,35 @@ impl Userland for SystemUserland {
         };
         extras::apply(extras, into)?;
         Ok(defaults)
+    }
+
+    fn fill_from(
+        &self,
+        _from: &mut dyn Read,
+        _extras: Extras,
+        _into: &Path,
+        _progress: ProgressSink<'_>,
+    ) -> Result<Defaults, UserlandError> {
+        Err(UserlandError::Unsupported(
+            "filling an image from a stream isn't available yet".into(),
+        ))
+    }
+
+    fn release(&self) -> Result<Release, UserlandError> {
+        Err(UserlandError::Unsupported(
+            "finding out the host's release isn't available yet".into(),
+        ))
+    }
+
+    fn download(
+        &self,
+        _url: &str,
+        _checksum: Option<&Checksum>,
+        _into: &Path,
+        _progress: ProgressSink<'_>,
+    ) -> Result<Downloaded, UserlandError> {
+        Err(UserlandError::Unsupported(
+            "downloading files isn't available yet".into(),
+        ))
     }
 }

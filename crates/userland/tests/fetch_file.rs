@@ -116,6 +116,7 @@ fn extras_replace_what_the_archive_has() {
     let extras = Extras {
         resolv_conf: true,
         localtime: true,
+        update: false,
     };
     let userland = SystemUserland::new(room.cache());
     let source = Source::Archive { url: url(&file) };

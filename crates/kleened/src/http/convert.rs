@@ -327,6 +327,7 @@ pub fn new_image(config: api::ImageCreateConfig) -> Result<NewImage, EngineError
         extras: Extras {
             resolv_conf: config.dns,
             localtime: config.localtime,
+            update: false,
         },
     })
 }
