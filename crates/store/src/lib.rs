@@ -14,7 +14,7 @@ mod transaction;
 pub use error::StoreError;
 pub use journal::{JournalEntry, OperationId, Run, Step};
 pub use records::{
-    ContainerRecord, ExecRecord, HistoryRecord, ImageConfig, ImagePlatform, ImageRecord,
+    ContainerRecord, ExecRecord, HistoryRecord, ImageConfig, ImageRecord,
     ImageSnapshot, LastRun, NetworkDriver, Origin, VolumeRecord,
 };
 pub use store::Store;

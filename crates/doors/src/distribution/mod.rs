@@ -142,6 +142,8 @@ pub enum BlobStep {
     Uploading,
     /// It is being read out of an archive.
     Reading,
+    /// Its files are being written.
+    Unpacking,
     /// The registry has it in another repository, and took it from there.
     Mounted,
     /// The connection broke, for this reason; it goes on after a pause.

@@ -1,11 +1,12 @@
 //! Creating base images.
 
+use std::path::PathBuf;
+
 use kleene_doors::storage::{Dataset, Root, Snapshot, StorageError};
 use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source};
 use kleene_store::{ImageConfig, ImageRecord, Step};
-use kleene_types::{ImageId, ImageTag, SnapshotName, Timestamp};
+use kleene_types::{ImageId, ImageTag, Platform, SnapshotName, Timestamp};
 
-use super::platform::host_platform;
 use crate::events::NewEvent;
 use crate::{Engine, EngineError, ImageSource, NewImage};
 
@@ -43,7 +44,7 @@ impl Engine {
                 instructions: Vec::new(),
                 created: Timestamp::now(),
                 parent: None,
-                platform: host_platform(),
+                platform: Some(Platform::host()),
                 origin: None,
                 history: Vec::new(),
                 size: Some(self.storage.usage(&dataset)?),
@@ -89,8 +90,14 @@ impl Engine {
         dataset: &Dataset,
         progress: ProgressSink<'_>,
     ) -> Result<Defaults, EngineError> {
+        let path = self.plain_directory(dataset)?;
+        Ok(self.userland.fill(source, extras, &path, progress)?)
+    }
+
+    /// Where the files of a new, empty dataset go.
+    pub(super) fn plain_directory(&self, dataset: &Dataset) -> Result<PathBuf, EngineError> {
         match self.storage.root(dataset)? {
-            Root::Directory { path } => Ok(self.userland.fill(source, extras, &path, progress)?),
+            Root::Directory { path } => Ok(path),
             Root::Overlay { .. } => Err(StorageError::Unsupported(
                 "the new image's dataset is not a plain directory".to_owned(),
             )
