@@ -73,6 +73,15 @@ text_type!(
 );
 
 impl Digest {
+    /// The digest that a hash makes. Of a hash that is shorter than the algorithm's the rest is
+    /// zero, a longer one is cut.
+    pub fn of_hash(algorithm: DigestAlgorithm, hash: &[u8]) -> Self {
+        let bytes = hash.iter().copied().chain(std::iter::repeat(0));
+        let hex = bytes.take(algorithm.digits() / 2);
+        let hex: String = hex.map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("{}:{hex}", algorithm.as_str()))
+    }
+
     /// Which algorithm it was made with.
     pub fn algorithm(&self) -> DigestAlgorithm {
         if self.0.starts_with("sha512:") {
@@ -105,6 +114,7 @@ mod tests {
         assert_eq!(sha256.short(), "0a0a0a0a0a0a");
         let sha512: Digest = format!("sha512:{}", "0a".repeat(64)).parse().unwrap();
         assert_eq!(sha512.algorithm(), DigestAlgorithm::Sha512);
+        assert_eq!(Digest::of_hash(DigestAlgorithm::Sha256, &[10; 32]), sha256);
     }
 
     #[test]

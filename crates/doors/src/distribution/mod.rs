@@ -71,7 +71,8 @@ pub struct RemoteImage {
 impl RemoteImage {
     /// Bytes of all layers as they are sent.
     pub fn size(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.size).sum()
+        let sizes = self.layers.iter().map(|layer| layer.size);
+        sizes.fold(0, u64::saturating_add)
     }
 }
 
@@ -100,6 +101,9 @@ pub struct OutgoingImage {
     pub config_json: Vec<u8>,
     /// The layers, the lowest first.
     pub layers: Vec<LayerDescriptor>,
+    /// Images whose repositories may have some of the layers, such as the one that this was built
+    /// upon: a registry needn't get again what it has.
+    pub related: Vec<RegistryRef>,
 }
 
 /// Who somebody is in a registry. Its `Debug` doesn't show secrets.
@@ -298,18 +302,18 @@ pub trait Distribution: Send + Sync {
     ) -> Result<Digest, DistributionError>;
 
     /// Reads all images for a platform out of an archive: an OCI image layout (image-layout.md) or
-    /// what `docker save` writes, compressed or not. It is read once from its beginning to its end.
-    /// Where an image is there for other platforms only, that is an error.
+    /// what `docker save` writes, compressed or not. It is read once from its beginning to its end;
+    /// `progress` is told how many of its bytes have been read, and cancels with `Break`.
     ///
     /// # Errors
     /// [`DistributionError::Invalid`] for what is damaged, hostile or no image archive; then nothing
-    /// of it stays. [`DistributionError::NoPlatform`], [`DistributionError::NoSpace`],
-    /// [`DistributionError::Cancelled`].
+    /// of it stays. [`DistributionError::NoPlatform`] when one of the images is there for other
+    /// platforms only. [`DistributionError::NoSpace`], [`DistributionError::Cancelled`].
     fn read_archive(
         &self,
-        from: &mut dyn Read,
+        from: &mut (dyn Read + Send),
         platform: &Platform,
-        progress: ProgressSink<'_>,
+        progress: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
     ) -> Result<Vec<ArchivedImage>, DistributionError>;
 
     /// Writes images as one archive, which is an OCI image layout and can be read by `docker load`,
