@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use crate::error::TreeError;
 use archive::Archive;
+pub(crate) use layer::WHITEOUT;
 use write::Writer;
 
 /// What an archive may do. The default takes every honest archive without device nodes.

@@ -153,6 +153,9 @@ impl<'a> Writer<'a> {
             self.done.skipped_devices += 1;
             if let Some(added) = &mut self.added {
                 added.insert_device(&path);
+                // What lower layers have there is something else.
+                self.last_parent = None;
+                return self.hide(&path);
             }
             return Ok(());
         }
@@ -463,14 +466,11 @@ impl<'a> Writer<'a> {
             uid,
             gid,
             size: member.size,
-            blocks: 0,
-            links: 1,
-            id: (0, 0),
-            device: 0,
             times: Times {
                 atime: member.atime.map_or(mtime, time),
                 mtime,
             },
+            ..Meta::nothing()
         }
     }
 
