@@ -139,6 +139,11 @@ pub(crate) fn shown(node: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
 /// The names of what overlayfs keeps for itself.
 const OVERLAY: &[u8] = b"trusted.overlay.";
 
+/// Whether overlayfs takes orders from an attribute of this name.
+pub(crate) fn is_overlays(name: &CStr) -> bool {
+    name.to_bytes().starts_with(OVERLAY)
+}
+
 /// Whether an overlay's layer hides with this directory what lower ones have.
 pub(crate) fn is_opaque(dir: BorrowedFd<'_>) -> Result<bool, Fault> {
     let value = xattr::value(Node::Open(dir), c"trusted.overlay.opaque")?;

@@ -5,6 +5,7 @@
 
 mod content;
 mod header;
+mod layer;
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -23,6 +24,7 @@ use crate::meta::{Id, Meta};
 use crate::sys::{self, Entry};
 use content::{Content, Contents};
 use header::{END, Head, Kind};
+pub use layer::{LayerOf, pack_layer};
 
 /// Directories of the walk that stay open; see the copy's constant of the same name.
 const OPEN_LEVELS: usize = 64;
@@ -48,6 +50,8 @@ pub struct Packed {
     /// Files that had another size when they had been read than before. They were cut to the size
     /// that the archive had announced, or filled up with zeros.
     pub changed: u64,
+    /// Entries that say that something is gone, in layers.
+    pub whiteouts: u64,
 }
 
 /// Packs the entry `name` of the directory `parent`, with everything in it, to an uncompressed tar
@@ -88,13 +92,7 @@ fn pack(
     as_name: &Path,
     to: &mut dyn Write,
 ) -> Result<Packed, TreeError> {
-    let mut packer = Packer {
-        to,
-        packed: Packed::default(),
-        path: as_name.as_os_str().as_bytes().to_vec(),
-        contents: Contents::default(),
-        links: HashMap::new(),
-    };
+    let mut packer = Packer::new(to, as_name.as_os_str().as_bytes().to_vec());
     let at_root = |fault: Fault| fault.at(as_name);
     let parent = sys::reopen(parent).step(Step::Opening).map_err(at_root)?;
     if name == Path::new(".") {
@@ -139,6 +137,8 @@ enum Outcome {
 /// A failed step, or one whose entry has turned out to be of another type than it was.
 enum Failure {
     Fault(Fault),
+    /// One that names its entry already.
+    Whole(TreeError),
     /// The stream took no more.
     Stream(std::io::Error),
     Changed,
@@ -148,6 +148,12 @@ enum Failure {
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
+    }
+}
+
+impl From<TreeError> for Failure {
+    fn from(error: TreeError) -> Self {
+        Self::Whole(error)
     }
 }
 
@@ -170,6 +176,21 @@ struct Packer<'w> {
     path: Vec<u8>,
     contents: Contents,
     links: HashMap<Id, FirstName>,
+    /// The archive is a layer of an image.
+    is_layer: bool,
+}
+
+impl<'w> Packer<'w> {
+    fn new(to: &'w mut dyn Write, path: Vec<u8>) -> Self {
+        Self {
+            to,
+            packed: Packed::default(),
+            path,
+            contents: Contents::default(),
+            links: HashMap::new(),
+            is_layer: false,
+        }
+    }
 }
 
 impl Packer<'_> {
@@ -182,8 +203,7 @@ impl Packer<'_> {
                 self.leave(&mut stack)?;
                 continue;
             };
-            self.path.push(b'/');
-            self.path.extend_from_slice(entry.name.to_bytes());
+            self.push(&entry.name);
             let Some(dir) = &frame.fd else {
                 return Err(self.failed(Step::Reading, Errno::BADF));
             };
@@ -234,6 +254,7 @@ impl Packer<'_> {
         name: &CStr,
         mut kind: FileType,
     ) -> Result<Outcome, TreeError> {
+        self.check_name(name)?;
         for _ in 0..TRIES {
             match self.entry_of(dir, name, kind) {
                 Ok(outcome) => return Ok(outcome),
@@ -248,6 +269,7 @@ impl Packer<'_> {
     fn error(&self, failure: Failure) -> TreeError {
         match failure {
             Failure::Fault(fault) => self.failed(fault.step, fault.errno),
+            Failure::Whole(error) => error,
             Failure::Stream(source) => TreeError::Io {
                 step: Step::Writing,
                 path: self.shown(),
@@ -325,6 +347,9 @@ impl Packer<'_> {
         if meta.kind != kind {
             return Err(Failure::Changed);
         }
+        if self.is_layer && meta.is_whiteout() {
+            return Ok(());
+        }
         let links = matches!(kind, FileType::Symlink | FileType::Fifo);
         if links && self.linked(&meta)? {
             return Ok(());
@@ -386,9 +411,14 @@ impl Packer<'_> {
         meta: &Meta,
         attributes: &Attributes,
     ) -> Result<(), Failure> {
+        let name: &[u8] = match self.path.as_slice() {
+            // The root of a layer.
+            b"" => b".",
+            path => path,
+        };
         let head = Head {
             kind,
-            name: &self.path,
+            name,
             meta,
             attributes,
         };
