@@ -484,6 +484,18 @@ pub trait Host: Send + Sync {
         keep: KeepFn<'_>,
     ) -> Result<[u8; 32], HostError>;
 
+    /// Reads a file beneath a directory of the host that strangers have filled, as [`CopySource::Directory`]
+    /// is read. `None`: nothing is there.
+    ///
+    /// # Errors
+    /// [`HostError::Source`] when it is no file, larger than `limit` bytes, or links lead in circles.
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError>;
+
     /// Starts a process; returns when its program runs.
     ///
     /// # Errors

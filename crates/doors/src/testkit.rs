@@ -225,6 +225,14 @@ impl Host for SteppedHost {
     ) -> Result<[u8; 32], HostError> {
         self.inner.digest_sources(from, sources, keep)
     }
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError> {
+        self.inner.read_beneath(directory, path, limit)
+    }
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         self.steps.around(|| self.inner.start(request))
     }

@@ -108,7 +108,9 @@ mod tests {
         let calls = Arc::new(AtomicUsize::new(0));
         let count = || {
             let calls = Arc::clone(&calls);
-            move || drop(calls.fetch_add(1, Ordering::SeqCst))
+            move || {
+                calls.fetch_add(1, Ordering::SeqCst);
+            }
         };
         drop(cancel.on_cancel(count()));
         let _kept = cancel.on_cancel(count());

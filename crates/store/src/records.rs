@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kleene_types::{
     ContainerId, ContainerName, ContainerPath, EnvVar, ExecId, HealthCheck, ImageId, ImageName,
-    ImageTag, Init, MountSpec, Platform, Resources, RestartPolicy, Signal, SnapshotName, Span, Timestamp,
-    VolumeName,
+    ImageTag, Init, MountSpec, Platform, Resources, RestartPolicy, Signal, SnapshotName, Span,
+    Timestamp, VolumeName,
 };
 use serde::{Deserialize, Serialize};
 

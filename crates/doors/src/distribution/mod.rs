@@ -144,8 +144,6 @@ pub enum BlobStep {
     Downloading,
     /// It is going to the registry.
     Uploading,
-    /// It is being read out of an archive.
-    Reading,
     /// Its files are being written.
     Unpacking,
     /// The registry has it in another repository, and took it from there.

@@ -197,10 +197,13 @@ impl Sources {
     ) -> Result<Vec<Download>, EngineError> {
         let download = |url: &String| {
             let directory = build.engine.work_directory()?;
-            let done = build
-                .engine
-                .userland
-                .download(url, checksum, directory.path(), &mut |_| build.cancel.flow())?;
+            let done =
+                build
+                    .engine
+                    .userland
+                    .download(url, checksum, directory.path(), &mut |_| {
+                        build.cancel.flow()
+                    })?;
             if let Some(modified) = done.last_modified {
                 // A file's time isn't worth a failure.
                 let _kept = std::fs::File::options()
@@ -220,12 +223,7 @@ impl Sources {
 
 impl Copying {
     /// Completes the key: everything that has an influence on what is copied.
-    fn key(
-        &self,
-        build: &Build<'_>,
-        key: KeyBuilder,
-        from: &From,
-    ) -> Result<Key, EngineError> {
+    fn key(&self, build: &Build<'_>, key: KeyBuilder, from: &From) -> Result<Key, EngineError> {
         let flags = [self.parents, self.unpack, self.unpack_downloads].map(u8::from);
         let mut key = key
             .texts(self.sources.paths.iter().map(String::as_str))
@@ -279,12 +277,7 @@ impl Copying {
         Ok(())
     }
 
-    fn copy_paths(
-        &self,
-        build: &Build<'_>,
-        root: &Root,
-        from: &From,
-    ) -> Result<(), EngineError> {
+    fn copy_paths(&self, build: &Build<'_>, root: &Root, from: &From) -> Result<(), EngineError> {
         let paths = &self.sources.paths;
         match from {
             From::Context => {

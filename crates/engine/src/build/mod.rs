@@ -32,8 +32,8 @@ use kleene_store::NetworkDriver;
 
 pub use output::BuildOutput;
 pub use settings::Changes;
-pub use work::ReceivedContext;
 pub(crate) use work::Builds;
+pub use work::ReceivedContext;
 
 use output::Output;
 

@@ -71,11 +71,10 @@ impl Stage {
                     let sources = [source.clone().unwrap_or_else(|| "/".to_owned())];
                     let context = CopySource::Directory(build.new.context());
                     let keep = |path: &Path, is_dir: bool| keep(build, path, is_dir);
-                    let digest =
-                        build
-                            .engine
-                            .host
-                            .digest_sources(&context, &sources, &keep)?;
+                    let digest = build
+                        .engine
+                        .host
+                        .digest_sources(&context, &sources, &keep)?;
                     key.bytes(&digest)
                 }
             };
@@ -184,9 +183,8 @@ impl Stage {
             return copy(CopySource::Directory(build.new.context()), &keep);
         };
         let (_, snapshot) = build.files_of(instruction, self.index, from)?;
-        let snapshot = snapshot.ok_or_else(|| {
-            invalid(instruction, &format!("--mount: '{from}' holds no files"))
-        })?;
+        let snapshot = snapshot
+            .ok_or_else(|| invalid(instruction, &format!("--mount: '{from}' holds no files")))?;
         build.engine.with_snapshot(&snapshot, |tree| {
             copy(CopySource::Root(tree), &|_, _| Keep::Yes)
         })

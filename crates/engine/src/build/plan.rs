@@ -2,14 +2,10 @@
 //! before anything is made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use kleene_dockerfile::{Base, BuildArgs, Dockerfile, GlobalScope, Ignore, MAX_SIZE, Step};
-use kleene_doors::files::{FilesOf, PathKind};
-use kleene_doors::layers::{CopyIn, CopySource, Keep};
-use kleene_doors::storage::Root;
+use kleene_doors::host::SourceKind;
 use kleene_types::{MountKind, Platform, VolumeName};
 
 use super::output::Output;
@@ -78,7 +74,9 @@ impl Engine {
             .map_err(|error| EngineError::Invalid(error.in_file(&name).to_string()))?;
         let args = BuildArgs::new(new.args.clone(), predefined());
         for name in args.undeclared(&file) {
-            output.line(&format!("Warning: no ARG declares the build argument '{name}'"));
+            output.line(&format!(
+                "Warning: no ARG declares the build argument '{name}'"
+            ));
         }
         for warning in &file.warnings {
             output.line(&format!("Warning: line {}: {}", warning.line, warning.text));
@@ -123,13 +121,12 @@ impl Engine {
         if !path.is_absolute() {
             return wrong("is not an absolute path");
         }
-        match fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => Ok(()),
-            Ok(_) => wrong("is not a directory"),
-            Err(error) if error.kind() == ErrorKind::NotFound => wrong(
-                "doesn't exist on the daemon's host: with --upload the client sends its own",
+        match self.host.inspect_source(path) {
+            Ok(SourceKind::Directory) => Ok(()),
+            Ok(SourceKind::File) => wrong("is not a directory"),
+            Err(_) => wrong(
+                "is no directory of the daemon's host: with --upload the client sends its own",
             ),
-            Err(error) => wrong(&format!("can't be read: {error}")),
         }
     }
 
@@ -168,47 +165,13 @@ impl Engine {
 
     /// The text of a file of the context; `None`: it isn't there. Links never lead out of the context.
     fn context_file(&self, new: &NewBuild, path: &str) -> Result<Option<String>, EngineError> {
-        let root = Root::Directory {
-            path: new.context().to_owned(),
-        };
-        let of = FilesOf::Stopped {
-            root,
-            mounts: Vec::new(),
-        };
-        let Some(found) = self.host.stat_path(&of, &Path::new("/").join(path))? else {
-            return Ok(None);
-        };
-        if found.leads_to.unwrap_or(found.kind) != PathKind::File {
-            return Err(EngineError::Invalid(format!(
-                "'{path}' in the build context is not a file"
-            )));
-        }
-        let directory = self.work_directory()?;
-        self.host.copy_in(&CopyIn {
-            root: &directory.root(),
-            from: CopySource::Directory(new.context()),
-            sources: &[literal(path)],
-            destination: "/file",
-            keep: &|_, _| Keep::Yes,
-            owner: None,
-            mode: None,
-            parents: false,
-            unpack: false,
-            progress: &|_| std::ops::ControlFlow::Continue(()),
-        })?;
-        let copy = directory.path().join("file");
-        let wrong = |problem: String| {
-            EngineError::Invalid(format!("'{path}' in the build context {problem}"))
-        };
-        let length = fs::metadata(&copy).map(|meta| meta.len());
-        if length.is_ok_and(|length| length > MAX_SIZE as u64) {
-            return Err(wrong(format!("is larger than {MAX_SIZE} bytes")));
-        }
-        match fs::read(&copy).map(String::from_utf8) {
-            Ok(Ok(text)) => Ok(Some(text)),
-            Ok(Err(_)) => Err(wrong("is not UTF-8 text".to_owned())),
-            Err(error) => Err(wrong(format!("can't be read: {error}"))),
-        }
+        let found = self
+            .host
+            .read_beneath(new.context(), Path::new(path), MAX_SIZE as u64)?;
+        let text = found.map(String::from_utf8).transpose();
+        text.map_err(|_| {
+            EngineError::Invalid(format!("'{path}' in the build context is not UTF-8 text"))
+        })
     }
 
     /// What containers are made with. Nothing of it is made here but volumes that don't exist.

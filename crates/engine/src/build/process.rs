@@ -112,12 +112,16 @@ impl Engine {
             container: ContainerId::random(),
             init: ExecId::random(),
         };
-        let operation = self.store.begin_soon(&[Step::EndBuild(run.clone())], |_| Ok(()))?;
+        let operation = self
+            .store
+            .begin_soon(&[Step::EndBuild(run.clone())], |_| Ok(()))?;
         let ended = self.attend_build_process(process.request(&run), &run, output, cancel);
         let cleaned = self.end_build_process(&run);
         match &cleaned {
             Ok(()) => self.end_operation(Some(operation)),
-            Err(problem) => warn!(container = %run.container, %problem, "cleaning up after a build"),
+            Err(problem) => {
+                warn!(container = %run.container, %problem, "cleaning up after a build")
+            }
         }
         let status = ended?;
         cancel.check()?;

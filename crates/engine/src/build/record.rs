@@ -47,7 +47,11 @@ impl Engine {
             transaction.put_known_snapshot(key.as_str(), &snapshot)?;
             transaction.finish(operation)
         })?;
-        self.emit(NewEvent::image("build", &image.id, image.reference.as_ref()));
+        self.emit(NewEvent::image(
+            "build",
+            &image.id,
+            image.reference.as_ref(),
+        ));
         Ok(image.id)
     }
 

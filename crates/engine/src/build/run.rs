@@ -7,7 +7,7 @@ use kleene_types::{ContainerPath, EnvVar};
 
 use super::key::Key;
 use super::process::BuildProcess;
-use super::settings::invalid;
+use super::settings::{invalid, unexpanded};
 use super::stage::{Build, Stage};
 use super::work::WorkDirectory;
 use crate::EngineError;
@@ -36,7 +36,7 @@ impl Stage {
         let key = self.run_key(build, instruction, &mounts)?;
         self.change(build, instruction, key, |stage, root| {
             let mounted = stage.make_mounts(build, instruction, &mounts)?;
-            let program = stage.program(build, run)?;
+            let program = stage.program(build, instruction, run)?;
             let mut environment = stage.environment(build);
             environment.extend(mounted.env.iter().cloned());
             let script = program.script.as_ref().map(script_mount).transpose()?;
@@ -99,10 +99,18 @@ impl Stage {
         self.key_of_mounts(build, instruction, mounts, key)
     }
 
-    fn program(&self, build: &Build<'_>, run: &Run) -> Result<Program, EngineError> {
+    fn program(
+        &self,
+        build: &Build<'_>,
+        instruction: &Instruction,
+        run: &Run,
+    ) -> Result<Program, EngineError> {
         let argv = match run.command.invocation() {
             Invocation::Exec(arguments) => {
-                arguments.iter().map(|it| self.settings.known(it)).collect()
+                let known = arguments.iter().map(|it| self.settings.known(it));
+                known
+                    .collect::<Result<_, _>>()
+                    .map_err(unexpanded(instruction))?
             }
             Invocation::Shell(line) => {
                 let mut argv = self.settings.shell();

@@ -34,7 +34,10 @@ impl Changes {
             .flat_map(|stage| stage.instructions)
             .collect();
         let foreign = |it: &&Instruction| {
-            matches!(it.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Arg(_))
+            matches!(
+                it.kind,
+                Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Arg(_)
+            )
         };
         match instructions.iter().find(foreign) {
             Some(instruction) => Err(EngineError::Invalid(format!(
@@ -117,11 +120,11 @@ impl Settings {
                 self.config.labels.extend(pairs);
             }
             Kind::Cmd(command) => {
-                self.config.cmd = self.later_command(command);
+                self.config.cmd = self.later_command(command)?;
                 self.own_command = true;
             }
             Kind::Entrypoint(command) => {
-                self.config.entrypoint = self.later_command(command);
+                self.config.entrypoint = self.later_command(command)?;
                 // The base image's command was meant for the base image's entry point.
                 if !self.own_command {
                     self.config.cmd.clear();
@@ -155,7 +158,7 @@ impl Settings {
                 let signal = self.scope.expand(word).map_err(text)?;
                 self.config.stop_signal = Some(signal.parse().map_err(text)?);
             }
-            Kind::HealthCheck(check) => self.config.health_check = self.health_check(check),
+            Kind::HealthCheck(check) => self.config.health_check = self.health_check(check)?,
         }
         Ok(true)
     }
@@ -194,30 +197,33 @@ impl Settings {
     }
 
     /// An argument of an exec form.
-    pub(super) fn known(&self, argument: &str) -> String {
+    pub(super) fn known(&self, argument: &str) -> Result<String, ExpandError> {
         expand_known(argument, &|name| self.scope.value(name), self.escape)
     }
 
     /// A command that runs in containers. The variables of ENV are there then, and may be changed:
     /// only those of ARG have to be put in now.
-    fn later_command(&self, command: &Command) -> Vec<String> {
+    fn later_command(&self, command: &Command) -> Result<Vec<String>, String> {
         match command {
-            Command::Exec(arguments) => arguments.iter().map(|it| self.known(it)).collect(),
+            Command::Exec(arguments) => {
+                let known = arguments.iter().map(|it| self.known(it));
+                known.collect::<Result<_, _>>().map_err(text)
+            }
             Command::Shell(line) => {
                 let arg = |name: &str| match self.scope.env().contains_key(name) {
                     true => None,
                     false => self.scope.value(name),
                 };
                 let mut whole = self.shell();
-                whole.push(expand_known(line, &arg, self.escape));
-                whole
+                whole.push(expand_known(line, &arg, self.escape).map_err(text)?);
+                Ok(whole)
             }
         }
     }
 
-    fn health_check(&self, check: &HealthInstruction) -> Option<HealthCheck> {
+    fn health_check(&self, check: &HealthInstruction) -> Result<Option<HealthCheck>, String> {
         match check {
-            HealthInstruction::None => None,
+            HealthInstruction::None => Ok(None),
             HealthInstruction::Check {
                 interval,
                 timeout,
@@ -225,13 +231,13 @@ impl Settings {
                 start_interval: _,
                 retries,
                 command,
-            } => Some(HealthCheck {
-                cmd: self.later_command(command),
+            } => Ok(Some(HealthCheck {
+                cmd: self.later_command(command)?,
                 interval: interval.unwrap_or(HealthCheck::INTERVAL),
                 timeout: timeout.unwrap_or(HealthCheck::TIMEOUT),
                 start_period: start_period.unwrap_or(HealthCheck::START_PERIOD),
                 retries: retries.unwrap_or(HealthCheck::RETRIES),
-            }),
+            })),
         }
     }
 }
@@ -336,7 +342,14 @@ mod tests {
 
     #[test]
     fn what_changes_files_is_refused() {
-        for line in ["RUN true", "COPY a b", "ADD a b", "cmd x", "EXPOSE http", "EXPOSE 9-1"] {
+        for line in [
+            "RUN true",
+            "COPY a b",
+            "ADD a b",
+            "cmd x",
+            "EXPOSE http",
+            "EXPOSE 9-1",
+        ] {
             let error = changed(&[line]).unwrap_err();
             assert!(matches!(error, EngineError::Invalid(_)), "{line}: {error}");
         }

@@ -7,12 +7,12 @@ use kleene_doors::storage::{Dataset, Root};
 use kleene_store::{ImageConfig, ImageRecord, ImageSnapshot};
 use kleene_types::{ImageId, Platform, SnapshotName};
 
+use super::NewBuild;
 use super::key::Key;
 use super::output::Output;
 use super::plan::Plan;
 use super::settings::{Settings, env_pairs, invalid};
 use super::stages::Stages;
-use super::NewBuild;
 use crate::{Cancel, Engine, EngineError};
 
 /// What every step of a build needs.
@@ -88,7 +88,11 @@ impl Stage {
                 let platform = platform
                     .map(|word| plan.scope.expand(word).map_err(|error| error.to_string()))
                     .transpose()
-                    .and_then(|text| text.map(|text| text.parse::<Platform>()).transpose().map_err(|error| error.to_string()))
+                    .and_then(|text| {
+                        text.map(|text| text.parse::<Platform>())
+                            .transpose()
+                            .map_err(|error| error.to_string())
+                    })
                     .map_err(|problem| {
                         EngineError::Invalid(format!("line {}: {problem}", from.span.first))
                     })?;
@@ -105,7 +109,12 @@ impl Stage {
             }
             Base::Scratch | Base::Stage(_) => {
                 let config = ImageConfig::default();
-                (config, Key::of("base", "scratch"), None, Some(Platform::host()))
+                (
+                    config,
+                    Key::of("base", "scratch"),
+                    None,
+                    Some(Platform::host()),
+                )
             }
         };
         let scope: Scope = plan.scope.stage(env_pairs(&config));

@@ -43,7 +43,11 @@ impl Stages {
             .changed
             .wait_while(self.lock(), waits)
             .unwrap_or_else(PoisonError::into_inner);
-        state.done.get(&index).cloned().ok_or(EngineError::Cancelled)
+        state
+            .done
+            .get(&index)
+            .cloned()
+            .ok_or(EngineError::Cancelled)
     }
 
     fn finish(&self, stage: Stage) {
@@ -116,8 +120,14 @@ impl Engine {
         cancelled: bool,
     ) -> Result<ImageId, BuildFailed> {
         let mut state = build.stages.lock();
-        let done: Vec<Stage> = state.done.values().map(|stage| Stage::clone(stage)).collect();
-        let unfinished: Vec<Stage> = std::mem::take(&mut state.unfinished).into_values().collect();
+        let done: Vec<Stage> = state
+            .done
+            .values()
+            .map(|stage| Stage::clone(stage))
+            .collect();
+        let unfinished: Vec<Stage> = std::mem::take(&mut state.unfinished)
+            .into_values()
+            .collect();
         let failure = state.failure.take();
         drop(state);
         let Some((failed, error)) = failure else {

@@ -14,8 +14,8 @@ use kleene_types::{ContainerId, ImageId, ImageName, ImageTag, Platform, Snapshot
 
 use super::lineage::of_dataset;
 use crate::build::Changes;
-use crate::events::NewEvent;
 use crate::container::ended_meanwhile;
+use crate::events::NewEvent;
 use crate::locks::{Key, Mode};
 use crate::{Engine, EngineError};
 
@@ -140,8 +140,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let dataset = Dataset::Image(image.id.clone());
         let origin = container.origin();
-        let changed = self.storage.root(&Dataset::Container(container.id.clone()))?;
-        self.storage.clone_snapshot(&of_dataset(&origin), &dataset)?;
+        let changed = self
+            .storage
+            .root(&Dataset::Container(container.id.clone()))?;
+        self.storage
+            .clone_snapshot(&of_dataset(&origin), &dataset)?;
         let root = self.storage.root(&dataset)?;
         self.with_snapshot(&origin, |below| self.carry_over(below, &changed, &root))?;
         self.finish_tree(image, &dataset, operation)

@@ -80,7 +80,9 @@ impl Engine {
             None => local_name(&reference)?,
         };
         let credentials = pull.credentials.as_ref();
-        let remote = self.distribution.resolve(&reference, &platform, credentials)?;
+        let remote = self
+            .distribution
+            .resolve(&reference, &platform, credentials)?;
         if let Some(id) = self.pulled_before(&remote, name.as_ref())? {
             return Ok(id);
         }
@@ -119,7 +121,9 @@ impl Engine {
             return Ok(None);
         };
         match name {
-            Some((name, tag)) => self.image_tag(id.as_str(), name.clone(), tag.clone()).map(Some),
+            Some((name, tag)) => self
+                .image_tag(id.as_str(), name.clone(), tag.clone())
+                .map(Some),
             None => Ok(Some(id)),
         }
     }
@@ -131,14 +135,15 @@ impl Engine {
     /// there then.
     pub fn image_load(
         &self,
-        from: &mut dyn Read,
+        from: &mut (dyn Read + Send),
         platform: Option<&Platform>,
         progress: ProgressSink<'_>,
     ) -> Result<Vec<Loaded>, EngineError> {
         let host = Platform::host();
+        let go_on = &mut |_| ControlFlow::Continue(());
         let images = self
             .distribution
-            .read_archive(from, platform.unwrap_or(&host), progress)?;
+            .read_archive(from, platform.unwrap_or(&host), go_on)?;
         let loaded = images
             .iter()
             .map(|image| self.load(image, progress))
@@ -309,12 +314,10 @@ impl Engine {
             reader: &mut *reader,
             position: &position,
         };
-        self.host.apply_layer(
-            &root,
-            &mut watched,
-            &LayerOptions::default(),
-            &mut |_| tell(BlobStep::Unpacking, position.get()),
-        )?;
+        self.host
+            .apply_layer(&root, &mut watched, &LayerOptions::default(), &mut |_| {
+                tell(BlobStep::Unpacking, position.get())
+            })?;
         // Only now it is known to be what the image means.
         reader.finish()?;
         told(tell(BlobStep::Done, layer.size))

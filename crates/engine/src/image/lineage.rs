@@ -84,7 +84,9 @@ impl Engine {
             let until = until.unwrap_or_else(SnapshotName::image);
             let own = record.named_snapshots();
             let own = own.filter(|(_, name)| !seen.contains(*name));
-            let mut own: Vec<Layer> = own.map(|(line, name)| layer(&record.id, name, line)).collect();
+            let mut own: Vec<Layer> = own
+                .map(|(line, name)| layer(&record.id, name, line))
+                .collect();
             match own.iter().position(|it| it.snapshot.snapshot == until) {
                 Some(index) => own.truncate(index + 1),
                 None => own.push(layer(&record.id, &until, "")),

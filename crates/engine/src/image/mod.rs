@@ -9,10 +9,10 @@ pub(crate) mod lineage;
 mod remove;
 mod send;
 
+pub use export::{NewCommit, NewImport};
 pub use history::HistoryView;
 pub use install::{Loaded, NewPull};
 pub use remove::{ImagePrune, ImagesPruned};
-pub use export::{NewCommit, NewImport};
 pub use send::NewPush;
 
 use kleene_doors::storage::{Dataset, StorageError};

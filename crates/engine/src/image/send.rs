@@ -64,11 +64,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::ImageNotFound`] before anything is written; when reading or writing fails.
-    pub fn image_save(
-        &self,
-        references: &[String],
-        to: &mut dyn Write,
-    ) -> Result<(), EngineError> {
+    pub fn image_save(&self, references: &[String], to: &mut dyn Write) -> Result<(), EngineError> {
         let images = references
             .iter()
             .map(|reference| self.find_image_by_text(reference))
@@ -166,7 +162,17 @@ impl Engine {
         Ok(OutgoingImage {
             config_json: config.to_json(),
             layers,
+            related: self.related(image)?,
         })
+    }
+
+    /// Where the images that an image was made of came from.
+    fn related(&self, image: &ImageRecord) -> Result<Vec<RegistryRef>, EngineError> {
+        let mut lineage = self.ancestors(image)?;
+        lineage.push(image.clone());
+        let origins = lineage.iter().filter_map(|it| it.origin.as_ref());
+        let references = origins.filter_map(|origin| self.registry_ref(&origin.reference).ok());
+        Ok(references.collect())
     }
 
     /// Calls `work` with each layer of an image, and the trees below and after it.

@@ -24,6 +24,7 @@ use kleene_engine::{
     ListOptions, NewContainer, NewExec, NewImage, Supervisor,
 };
 use kleene_host::fake::{FakeHost, Program};
+use kleene_oci::fake::FakeDistribution;
 use kleene_storage::memory::MemoryStorage;
 use kleene_store::{NetworkDriver, Store};
 use kleene_tree::memory::MemFs;
@@ -148,6 +149,7 @@ pub struct World {
     pub fs: MemFs,
     pub storage: Arc<MemoryStorage>,
     pub host: FakeHost,
+    pub distribution: Arc<FakeDistribution>,
     directory: tempfile::TempDir,
     /// That of the last engine.
     supervisor: Mutex<Arc<Threads>>,
@@ -172,6 +174,7 @@ impl World {
             storage: Arc::new(MemoryStorage::new(fs.clone())),
             fs,
             host,
+            distribution: Arc::new(FakeDistribution::new()),
             directory: tempfile::tempdir().unwrap(),
             supervisor: Mutex::default(),
         }
@@ -196,6 +199,7 @@ impl World {
                 storage,
                 host,
                 userland,
+                distribution: self.distribution.clone(),
             },
             store,
             threads.clone(),

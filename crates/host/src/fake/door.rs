@@ -251,6 +251,22 @@ impl Host for FakeHost {
         Err(not_yet())
     }
 
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError> {
+        let found = self.fs.read(&directory.join(path));
+        match found {
+            Some(content) if content.len() as u64 > limit => Err(HostError::Source(format!(
+                "'{}' is larger than {limit} bytes",
+                path.display()
+            ))),
+            found => Ok(found),
+        }
+    }
+
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         self.called(Op::Start, &request.exec)?;
         self.start_program(request)

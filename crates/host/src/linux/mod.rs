@@ -477,6 +477,15 @@ impl Host for LinuxHost {
         ))
     }
 
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError> {
+        files::read_beneath(directory, path, limit)
+    }
+
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         let message = self.message(request)?;
         let exec = &request.exec;

@@ -18,6 +18,7 @@ use kleene_types::{
 
 use crate::config::did_you_mean;
 
+pub mod builds;
 pub mod images;
 mod settings;
 pub mod usage;

@@ -47,7 +47,9 @@ pub async fn image_get(
     Name(path): Name,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let asked = path.rsplit_once('/').map(|(image, what)| (image.to_owned(), what));
+    let asked = path
+        .rsplit_once('/')
+        .map(|(image, what)| (image.to_owned(), what));
     let Some((image, what)) = asked else {
         return Err(no_such_endpoint(&method, uri.path()));
     };

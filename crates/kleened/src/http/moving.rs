@@ -31,10 +31,7 @@ const FOUND: usize = 25;
         (status = 404, body = ErrorResponse, description = "No such image"),
     )
 )]
-pub async fn image_save(
-    State(app): State<Arc<App>>,
-    params: Params,
-) -> Result<Response, ApiError> {
+pub async fn image_save(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
     let names = params.list("names")?;
     if names.is_empty() {
         return Err(missing("names"));
@@ -176,10 +173,13 @@ pub async fn image_search(
             ));
         }
     };
-    let found =
-        app.transfer(move |engine| engine.image_search(&term, registry.as_deref(), limit));
+    let found = app.transfer(move |engine| engine.image_search(&term, registry.as_deref(), limit));
     Ok(Json(
-        found.await?.into_iter().map(convert::search_result).collect(),
+        found
+            .await?
+            .into_iter()
+            .map(convert::search_result)
+            .collect(),
     ))
 }
 

@@ -172,7 +172,7 @@ impl Upload {
     pub async fn pass_on<T: Send + 'static>(
         &mut self,
         app: &App,
-        work: impl FnOnce(&Engine, &mut dyn Read) -> Result<T, EngineError> + Send + 'static,
+        work: impl FnOnce(&Engine, &mut (dyn Read + Send)) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let Self(body) = self;
         let empty = Downstream::new(Body::empty(), app.timing.transfer);
@@ -265,4 +265,3 @@ impl Read for Downstream {
         Ok(length)
     }
 }
-

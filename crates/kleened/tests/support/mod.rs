@@ -178,6 +178,7 @@ impl Daemon {
             storage: storage.clone(),
             host: wrap(host.clone()),
             userland: Arc::new(ScriptedUserland(fs)),
+            distribution: Arc::new(kleene_oci::fake::FakeDistribution::new()),
         };
         let store = Store::in_memory().unwrap();
         let engine = Arc::new(Engine::new(doors, store, watcher.clone()));

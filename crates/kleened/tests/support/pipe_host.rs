@@ -27,6 +27,14 @@ pub struct PipeHost {
 }
 
 impl Host for PipeHost {
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError> {
+        self.inner.read_beneath(directory, path, limit)
+    }
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         let detached = StartRequest {
             attach: false,

@@ -3,8 +3,8 @@
 use kleene_api as api;
 use kleene_doors::distribution::{Credentials, SearchResult};
 use kleene_engine::{
-    Changes, EngineError, HistoryView, ImagePrune, ImageView, Loaded, NewCommit, NewImport, NewPull,
-    NewPush,
+    Changes, EngineError, HistoryView, ImagePrune, ImageView, Loaded, NewCommit, NewImport,
+    NewPull, NewPush,
 };
 use kleene_types::{ImageName, ImageTag, Platform, Span, Timestamp};
 

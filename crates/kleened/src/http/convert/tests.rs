@@ -38,6 +38,7 @@ fn record() -> ContainerRecord {
         stopped_by_user: false,
         restarts: 0,
         anonymous_volumes: Vec::new(),
+        snapshot: None,
     }
 }
 

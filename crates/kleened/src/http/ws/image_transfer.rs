@@ -43,7 +43,6 @@ fn blob_info(progress: BlobProgress) -> ProgressInfo {
         BlobStep::Exists => "exists already".to_owned(),
         BlobStep::Downloading => "downloading".to_owned(),
         BlobStep::Uploading => "uploading".to_owned(),
-        BlobStep::Reading => "reading".to_owned(),
         BlobStep::Unpacking => "unpacking".to_owned(),
         BlobStep::Mounted => "mounted from another repository".to_owned(),
         BlobStep::Retrying(reason) => format!("trying again: {reason}"),

@@ -209,7 +209,10 @@ mod tests {
         assert_eq!(board.news(false), ["a: downloading\n", "b: downloading\n"]);
         assert!(board.news(false).is_empty());
         board.put(info(Some("a"), "downloading", 3));
-        assert!(board.news(false).is_empty(), "nothing that a line could tell");
+        assert!(
+            board.news(false).is_empty(),
+            "nothing that a line could tell"
+        );
         board.put(info(Some("a"), "unpacking", 0));
         board.put(info(None, "done", 0));
         let news = board.news(true);
