@@ -13,6 +13,7 @@ use super::output::Output;
 use super::plan::Plan;
 use super::settings::{Settings, env_pairs, invalid};
 use super::stages::Stages;
+use crate::image::lineage::of_dataset;
 use crate::{Cancel, Engine, EngineError};
 
 /// What every step of a build needs.
@@ -205,9 +206,15 @@ impl Stage {
         if self.tree.is_some() {
             return Ok(());
         }
-        build
-            .engine
-            .begin_tree(self.position.as_ref(), &self.dataset())?;
+        match &self.position {
+            Some(of_stage) if build.stages.make(&of_stage.image) => build
+                .engine
+                .storage
+                .clone_snapshot(&of_dataset(of_stage), &self.dataset())?,
+            position => build
+                .engine
+                .begin_tree(position.as_ref(), &self.dataset())?,
+        }
         self.tree = Some(Tree {
             parent: self.position.clone(),
             snapshots: Vec::new(),
@@ -244,7 +251,7 @@ impl Stage {
 
 impl Build<'_> {
     /// Tells which step begins.
-    fn tell_step(&self, stage: usize, line: usize, text: &str) {
+    pub(super) fn tell_step(&self, stage: usize, line: usize, text: &str) {
         let (number, count) = (self.plan.number(stage, line), self.plan.count());
         self.output.line(&format!("Step {number}/{count} : {text}"));
     }

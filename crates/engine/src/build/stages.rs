@@ -1,7 +1,7 @@
 //! The stages of a build side by side: each is built by a thread of its own, and waits for those that
 //! it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -15,8 +15,9 @@ use super::{BuildFailed, NewBuild};
 use crate::{Cancel, Engine, EngineError};
 
 /// What has become of the stages so far.
-#[derive(Default)]
 pub(super) struct Stages {
+    /// The images of all of them.
+    images: BTreeSet<ImageId>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -32,6 +33,19 @@ struct State {
 }
 
 impl Stages {
+    fn new(images: BTreeSet<ImageId>) -> Self {
+        Self {
+            images,
+            state: Mutex::default(),
+            changed: Condvar::default(),
+        }
+    }
+
+    /// Whether an image is a stage's of this build: no record knows it yet, and nobody removes it.
+    pub(super) fn make(&self, image: &ImageId) -> bool {
+        self.images.contains(image)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,7 +104,7 @@ impl Engine {
         let stop = Cancel::default();
         let outer = stop.clone();
         let _outer = cancel.on_cancel(move || outer.cancel());
-        let stages = Stages::default();
+        let stages = Stages::new(ids.values().cloned().collect());
         let build = Build {
             engine: self,
             new,
@@ -99,6 +113,9 @@ impl Engine {
             cancel: &stop,
             stages: &stages,
         };
+        for arg in &plan.file.global_args {
+            build.tell_step(0, arg.span.first, &arg.text);
+        }
         thread::scope(|scope| {
             for (index, id) in &ids {
                 // The last one is built here.
