@@ -127,10 +127,10 @@ pub(crate) fn remedy(program: &str) -> String {
         "zfs-fuse" => "zfs-fuse",
         "nft" => "nftables",
         "ip" => "iproute2",
-        "mount" | "umount" | "losetup" | "unshare" | "nsenter" => "mount and util-linux",
+        "mount" | "umount" | "losetup" | "unshare" | "nsenter" | "setpriv" => {
+            "mount and util-linux"
+        }
         "tar" => "tar",
-        "mmdebstrap" => "mmdebstrap",
-        "debootstrap" => "debootstrap",
         "xz" => "xz-utils",
         "crun" => "crun",
         "runc" => "runc",

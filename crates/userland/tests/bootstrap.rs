@@ -3,6 +3,7 @@
 
 #![cfg(target_os = "linux")]
 #![allow(
+    clippy::disallowed_types,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
@@ -14,7 +15,7 @@ mod common;
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::{Outcome, Room, names};
@@ -77,14 +78,18 @@ impl World {
     }
 
     fn userland(&self) -> SystemUserland {
-        SystemUserland::new(self.room.cache())
+        Self::userland_in(self.room.dir.path())
+    }
+
+    fn userland_in(dir: &Path) -> SystemUserland {
+        SystemUserland::new(dir.join("cache"))
             .host(Host {
                 system: "Linux".into(),
                 release: "6.12.9".into(),
                 machine: "x86_64".into(),
-                root: self.path("host"),
+                root: dir.join("host"),
             })
-            .programs(self.path("programs"))
+            .programs(dir.join("programs"))
     }
 
     fn fill(&self) -> Outcome {
@@ -315,6 +320,67 @@ fn it_may_not_take_forever() {
     let message = source_of(&world.fill_until(userland, |_| false));
     assert!(message.contains("longer than 2 s"), "{message}");
     assert!(!runs(seconds));
+}
+
+/// Names the directory of a world for another process of this program.
+const WORLD: &str = "KLEENE_TEST_BOOTSTRAP";
+
+/// Does nothing of its own: another test starts it as a process, and kills that.
+#[test]
+fn as_a_process_of_its_own() {
+    let Some(dir) = std::env::var_os(WORLD).map(PathBuf::from) else {
+        return;
+    };
+    let userland = World::userland_in(&dir);
+    let mut sink = |_| std::ops::ControlFlow::Continue(());
+    let result = userland.fill(
+        &Source::Bootstrap,
+        Extras::default(),
+        &dir.join("images/new"),
+        &mut sink,
+    );
+    panic!("{result:?}");
+}
+
+#[test]
+fn the_daemons_death_ends_it() {
+    let seconds = "31557604";
+    let world = World::new().program(
+        "debootstrap",
+        &format!(
+            "mkfifo $world/ready.new; mv $world/ready.new $world/ready\n{}",
+            endless(seconds)
+        )
+        .replace("echo \"I: waiting\"", "echo >$world/ready"),
+    );
+    fs::create_dir_all(world.room.root()).unwrap();
+    let mut daemon = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "as_a_process_of_its_own"])
+        .env(WORLD, world.room.dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The stand-in says when it has mounted and started everything.
+    let fifo = world.path("ready");
+    wait_until(|| fifo.exists());
+    fs::read(&fifo).unwrap();
+    assert!(runs(seconds));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    wait_until(|| !runs(seconds));
+    // The next daemon tidies up; this one does so before it fails.
+    let world = world.program("debootstrap", "exit 1");
+    assert_eq!(names(&world.room.cache().join("bootstrap")), ["0"]);
+    assert!(source_of(&world.fill()).contains("exit status 1"));
+}
+
+/// Waits for what another process does, but not forever.
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
