@@ -31,7 +31,7 @@ mod usage;
 pub use changes::{Comparison, Difference, Stacking, changes};
 pub use copy::{Copied, CopyOptions, Existing, Progress, copy_tree};
 pub use error::{Step, TreeError};
-pub use pack::{Packed, is_kernels, pack_tar};
+pub use pack::{Choice, Chooser, PackOptions, Packed, is_kernels, pack_chosen, pack_tar};
 pub use populate::{PopulateOutcome, populate, recover_populate};
 pub use remove::{remove_contents, remove_tree, remove_tree_at};
 pub use resolve::{Open, create_dirs_in_root, create_file_in_root, open_in_root};
