@@ -11,7 +11,9 @@
 )]
 
 mod age;
+mod archive;
 mod attach;
+mod build;
 mod bytes;
 mod cli;
 mod commands;
@@ -19,13 +21,19 @@ mod config;
 mod copy;
 mod error;
 mod filter;
+mod follow;
 mod format;
 mod gather;
 mod health;
+mod image_filter;
+mod interrupt;
 mod json;
 mod limits;
 mod options;
+mod pieces;
+mod progress;
 mod prompt;
+mod registries;
 mod suggest;
 mod table;
 mod template;

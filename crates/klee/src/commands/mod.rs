@@ -166,6 +166,10 @@ commands! {
 
     /// Build an image from a Dockerfile
     shortcut "build" Build(image::build);
+    /// Pull an image from a registry
+    shortcut "pull" Pull(image::pull);
+    /// Push an image to a registry
+    shortcut "push" Push(image::push);
     /// Create a container
     shortcut "create" Create(container::create);
     /// Run a command in a container that exists
