@@ -2,11 +2,14 @@
 
 use kleene_api::{ImagePullConfig, RegistryCredentials};
 use kleene_client::Client;
+use kleene_types::Registry;
 
+use crate::credentials::{Credentials, Secret};
 use crate::error::{CommandError, CommandResult};
 use crate::follow;
 use crate::interrupt::unless_interrupted;
 use crate::progress::Shown;
+use crate::ui::Ui;
 
 /// The registry of references that name none.
 pub const DEFAULT: &str = "docker.io";
@@ -30,12 +33,45 @@ pub fn names_snapshot(reference: &str) -> bool {
     behind.is_some_and(|behind| !behind.contains(':'))
 }
 
-/// Who asks at a registry, if its owner has logged in there.
+/// A registry by its name.
 ///
 /// # Errors
-/// When the credentials are there but can't be read.
-pub async fn credentials(_registry: &str) -> CommandResult<Option<RegistryCredentials>> {
-    Ok(None)
+/// When it is none.
+pub fn parse(text: &str) -> CommandResult<Registry> {
+    // Where other tools take URLs.
+    let name = text.trim_start_matches("https://").trim_end_matches('/');
+    let parsed = name.parse::<Registry>();
+    parsed.map_err(|error| CommandError::usage(format!("'{text}' is no registry: {}", error.reason)))
+}
+
+/// Who asks at a registry, if the user has logged in there. What is wrong with that is told, but
+/// doesn't keep anybody from asking without it.
+pub fn credentials(ui: Ui, registry: &str) -> Option<RegistryCredentials> {
+    let registry = registry.parse::<Registry>().ok()?;
+    // Who has no home directory has no logins.
+    let logins = Credentials::of_user().ok()?;
+    let login = match logins.lookup(&registry) {
+        Ok(login) => login?,
+        Err(error) => {
+            let warning = format!("asking {registry} without a login: {}", error.message);
+            ui.warnings(&[warning]);
+            return None;
+        }
+    };
+    let (password, identity_token) = match login.secret {
+        Secret::Password(password) => (password, String::new()),
+        Secret::IdentityToken(token) => (String::new(), token),
+        Secret::RegistryToken(_) => {
+            let warning = format!("the login at {registry} is of a kind that can't be used");
+            ui.warnings(&[warning]);
+            return None;
+        }
+    };
+    Some(RegistryCredentials {
+        username: login.username,
+        password,
+        identity_token,
+    })
 }
 
 /// Pulls an image; the answer is what the daemon says about it and its id.
@@ -43,6 +79,7 @@ pub async fn credentials(_registry: &str) -> CommandResult<Option<RegistryCreden
 /// # Errors
 /// When it can't be pulled.
 pub async fn pull(
+    ui: Ui,
     client: &Client,
     reference: &str,
     platform: Option<&str>,
@@ -50,7 +87,7 @@ pub async fn pull(
     shown: Shown,
 ) -> CommandResult<(String, String)> {
     let registry = of(reference);
-    let credentials = credentials(registry).await?;
+    let credentials = credentials(ui, registry);
     let anonymous = credentials.is_none();
     let config = ImagePullConfig {
         reference: reference.to_owned(),

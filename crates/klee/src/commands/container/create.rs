@@ -96,7 +96,7 @@ async fn with_image(
     let image = config.image.clone().unwrap_or_default();
     let pull = async || {
         let platform = options.platform.as_deref();
-        let (_, id) = registries::pull(client, &image, platform, None, shown).await?;
+        let (_, id) = registries::pull(ui, client, &image, platform, None, shown).await?;
         // Of what was pulled there is no doubt; names may be given to something else meanwhile.
         Ok::<_, CommandError>(Some(id).filter(|id| !id.is_empty()))
     };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use kleene_api::ImageBuildConfig;
+use kleene_api::{ImageBuildConfig, RegistryCredentials};
 use kleene_client::{BuildEvent, BuildSession, Client};
 
 use crate::build::{Context, Dockerfile, SecretSpec, secrets};
@@ -131,7 +131,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     let mut config = config(&options, upload)?;
     let plan = plan(&options, upload, session.ui)?;
     plan.dockerfile.describe(&mut config);
-    config.credentials = credentials(&options, &plan.dockerfile, &config.buildargs).await?;
+    config.credentials = credentials(session.ui, &options, &plan.dockerfile, &config.buildargs);
     if let Some(file) = &options.iidfile {
         forget(file)?;
     }
@@ -288,29 +288,24 @@ fn config(options: &Options, upload: bool) -> CommandResult<ImageBuildConfig> {
 }
 
 /// Who asks at the registries that the build may need.
-async fn credentials(
+fn credentials(
+    ui: Ui,
     options: &Options,
     dockerfile: &Dockerfile,
     arguments: &BTreeMap<String, String>,
-) -> CommandResult<BTreeMap<String, kleene_api::RegistryCredentials>> {
-    let mut found = BTreeMap::new();
+) -> BTreeMap<String, RegistryCredentials> {
     if options.pull.as_deref() == Some("never") {
-        return Ok(found);
+        return BTreeMap::new();
     }
     let mut wanted = dockerfile.registries(arguments);
     wanted.insert(registries::DEFAULT.to_owned());
-    wanted.extend(
-        options
-            .from
-            .iter()
-            .map(|from| registries::of(from).to_owned()),
-    );
-    for registry in wanted {
-        if let Some(credentials) = registries::credentials(&registry).await? {
-            found.insert(registry, credentials);
-        }
-    }
-    Ok(found)
+    let from = options.from.iter().map(|from| registries::of(from));
+    wanted.extend(from.map(str::to_owned));
+    let found = wanted.into_iter().filter_map(|registry| {
+        let credentials = registries::credentials(ui, &registry)?;
+        Some((registry, credentials))
+    });
+    found.collect()
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -7,6 +7,8 @@ pub mod history;
 pub mod import;
 pub mod inspect;
 pub mod load;
+pub mod login;
+pub mod logout;
 pub mod ls;
 pub mod prune;
 pub mod pull;
@@ -25,6 +27,10 @@ commands! {
     args "pull" Pull(pull);
     /// Push an image to a registry
     args "push" Push(push);
+    /// Log in to a registry
+    args "login" Login(login);
+    /// Forget the credentials for a registry
+    args "logout" Logout(logout);
     /// Search a registry for images
     args "search" Search(search);
     /// List images

@@ -44,6 +44,7 @@ pub struct Options {
 pub async fn run(session: &Session, options: Options) -> CommandResult {
     let client = session.client().await?;
     let (message, id) = registries::pull(
+        session.ui,
         &client,
         &options.reference,
         options.platform.as_deref(),

@@ -42,7 +42,7 @@ pub struct Options {
 pub async fn run(session: &Session, options: Options) -> CommandResult {
     let target = options.reference.as_deref().unwrap_or(&options.image);
     let registry = registries::of(target).to_owned();
-    let credentials = registries::credentials(&registry).await?;
+    let credentials = registries::credentials(session.ui, &registry);
     let anonymous = credentials.is_none();
     let target = target.to_owned();
     let config = ImagePushConfig {
