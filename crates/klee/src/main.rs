@@ -17,6 +17,11 @@ mod cli;
 mod commands;
 mod config;
 mod copy;
+#[allow(
+    dead_code,
+    reason = "the commands that need it come with the daemon's side of them"
+)]
+mod credentials;
 mod error;
 mod filter;
 mod format;
