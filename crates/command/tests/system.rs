@@ -152,3 +152,15 @@ fn a_pipe_has_a_time_limit() {
     assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
     assert!(!runs("98.1234"));
 }
+
+#[test]
+fn a_complaint_on_the_wrong_stream_is_heard() {
+    let complain = |script: &str| {
+        let error = System
+            .run(&Argv::new("sh").args(["-c", script]))
+            .unwrap_err();
+        error.stderr().unwrap().to_owned()
+    };
+    assert_eq!(complain("echo no; exit 1"), "no");
+    assert_eq!(complain("echo no; echo yes >&2; exit 1"), "yes");
+}

@@ -4,6 +4,7 @@
 //! The consumer owns its doors: the engine is written against this crate alone, and the rooms
 //! (`kleene-storage`, `kleene-host`, `kleene-userland`) implement it without knowing each other.
 
+pub mod distribution;
 pub mod files;
 pub mod frames;
 pub mod host;

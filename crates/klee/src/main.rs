@@ -19,6 +19,7 @@ mod cli;
 mod commands;
 mod config;
 mod copy;
+mod credentials;
 mod error;
 mod filter;
 mod follow;

@@ -41,7 +41,8 @@ pub fn parse(text: &str) -> CommandResult<Registry> {
     // Where other tools take URLs.
     let name = text.trim_start_matches("https://").trim_end_matches('/');
     let parsed = name.parse::<Registry>();
-    parsed.map_err(|error| CommandError::usage(format!("'{text}' is no registry: {}", error.reason)))
+    parsed
+        .map_err(|error| CommandError::usage(format!("'{text}' is no registry: {}", error.reason)))
 }
 
 /// Who asks at a registry, if the user has logged in there. What is wrong with that is told, but

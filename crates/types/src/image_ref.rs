@@ -41,6 +41,14 @@ fn part(text: &str, extra: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Tags may begin with an underscore (distribution specification, "Pulling manifests").
+fn tag_part(text: &str) -> Result<(), &'static str> {
+    part(text, b"").or_else(|reason| {
+        let is_tail = text.starts_with('_') && part(&text.replacen('_', "x", 1), b"").is_ok();
+        if is_tail { Ok(()) } else { Err(reason) }
+    })
+}
+
 fn name_part(text: &str) -> Result<(), &'static str> {
     part(text, b"/:")?;
     if let Some((before, _)) = text.rsplit_once(':') {
@@ -82,7 +90,7 @@ text_type!(
     /// An image's tag.
     ImageTag,
     ImageRefError,
-    |text| good(text, part(text, b""))
+    |text| good(text, tag_part(text))
 );
 text_type!(
     /// The name of a snapshot, without its `@`.

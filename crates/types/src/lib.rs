@@ -3,6 +3,7 @@
 //! Text from outside becomes one of these types at the border; behind it nobody checks again. Every
 //! type's `FromStr` error is a sentence for the person who typed the text.
 
+mod digest;
 mod env;
 mod id;
 mod image_ref;
@@ -11,6 +12,8 @@ mod limits;
 mod mount;
 mod name;
 mod path;
+mod platform;
+mod registry;
 mod restart;
 mod signal;
 mod size;
@@ -18,6 +21,7 @@ mod span;
 mod text;
 mod time;
 
+pub use digest::{Digest, DigestAlgorithm, DigestError};
 pub use env::{EnvError, EnvVar, merge_env};
 pub use id::{ContainerId, ExecId, IdError, IdPrefix, ImageId, NetworkId};
 pub use image_ref::{ImageName, ImageRef, ImageRefError, ImageTag, SnapshotName};
@@ -28,6 +32,8 @@ pub use limits::{
 pub use mount::{MountKind, MountSpec, MountSpecError};
 pub use name::{ContainerName, NameError, VolumeName};
 pub use path::{ContainerPath, HostPath, PathError};
+pub use platform::{Platform, PlatformError};
+pub use registry::{Registry, RegistryRef, RegistryRefError, Repository};
 pub use restart::{RestartPolicy, RestartPolicyError};
 pub use signal::{Signal, SignalError};
 pub use size::{ByteSize, SizeError};

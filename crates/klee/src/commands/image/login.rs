@@ -69,10 +69,10 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     let kept = Credentials::of_user()?;
     let asked = options.username.is_none() || options.password.is_none() && !options.password_stdin;
     if asked && !io::stdin().is_terminal() {
-        return Err(
-            CommandError::usage("there is no terminal to ask for user name and password on")
-                .hint("give --username and --password-stdin"),
-        );
+        return Err(CommandError::usage(
+            "there is no terminal to ask for user name and password on",
+        )
+        .hint("give --username and --password-stdin"));
     }
     let client = session.client().await?;
     let address = client.address();
@@ -120,10 +120,14 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
 fn from_stdin() -> CommandResult<String> {
     let mut password = String::new();
     if let Err(error) = io::stdin().lock().read_to_string(&mut password) {
-        return Err(CommandError::failure(format!("can't read the password: {error}")));
+        return Err(CommandError::failure(format!(
+            "can't read the password: {error}"
+        )));
     }
     match password.trim_end_matches(['\r', '\n']) {
-        "" => Err(CommandError::failure("there is no password on standard input")),
+        "" => Err(CommandError::failure(
+            "there is no password on standard input",
+        )),
         password => Ok(password.to_owned()),
     }
 }
