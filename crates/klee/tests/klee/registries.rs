@@ -294,3 +294,155 @@ fn a_pull_that_fails_is_no_exit_code_of_a_process() {
         "error: could not create container: could not pull 'nginx': no such host\n",
     );
 }
+
+/// Docker's file with a login, where this daemon's klee finds it.
+fn logged_in(daemon: &FakeDaemon, registry: &str) {
+    let directory = daemon.directory().join(".docker");
+    std::fs::create_dir_all(&directory).unwrap();
+    // me:s3cret
+    let file = json!({"auths": {registry: {"auth": "bWU6czNjcmV0"}}});
+    std::fs::write(directory.join("config.json"), file.to_string()).unwrap();
+}
+
+fn kept(daemon: &FakeDaemon) -> serde_json::Value {
+    let file = daemon.directory().join(".docker/config.json");
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+#[test]
+fn credentials_go_to_their_registry_only() {
+    let credentials = json!({"username": "me", "password": "s3cret", "identity_token": ""});
+    let daemon = pulling(FakeDaemon::script())
+        .session("/images/push", |mut socket| async move {
+            socket.starting("").await;
+            socket.close(1000, "closing", "image pushed", "").await;
+        })
+        .session("/images/build", |mut socket| async move {
+            socket.starting("").await;
+            socket.close(1000, "closing", "image created", ID).await;
+        })
+        .start();
+    logged_in(&daemon, "quay.io");
+    let sent = |arguments: &[&str]| {
+        let output = Klee::new(&daemon, arguments).run();
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(!format!("{output:?}").contains("s3cret"));
+        daemon.requests().last().unwrap().body["credentials"].clone()
+    };
+    assert_eq!(sent(&["pull", "-q", "quay.io/app"]), credentials);
+    assert_eq!(sent(&["pull", "-q", "nginx"]), json!(null));
+    assert_eq!(sent(&["pull", "-q", "ghcr.io/app"]), json!(null));
+    assert_eq!(sent(&["push", "-q", "app", "quay.io/app"]), credentials);
+    assert_eq!(
+        sent(&["push", "-q", "quay.io/app", "ghcr.io/app"]),
+        json!(null)
+    );
+    let file = daemon.directory().join("Dockerfile");
+    std::fs::write(&file, "ARG HUB=ghcr.io\nFROM $HUB/a\n").unwrap();
+    // Absent: none.
+    assert_eq!(sent(&["build", "."]), json!(null));
+    let wanted = json!({"quay.io": credentials});
+    assert_eq!(sent(&["build", "--build-arg", "HUB=quay.io", "."]), wanted);
+    assert_eq!(sent(&["build", "--from", "quay.io/base", "."]), wanted);
+    let never = ["build", "--pull=never", "--from", "quay.io/base", "."];
+    assert_eq!(sent(&never), json!(null));
+    logged_in(&daemon, "https://index.docker.io/v1/");
+    assert_eq!(sent(&["build", "."]), json!({"docker.io": credentials}));
+    assert_eq!(sent(&["pull", "-q", "nginx"]), credentials);
+}
+
+#[test]
+fn logins_that_can_not_be_read_are_told() {
+    let daemon = pulling(FakeDaemon::script()).start();
+    logged_in(&daemon, "quay.io");
+    std::fs::write(daemon.directory().join(".docker/config.json"), "{").unwrap();
+    let output = Klee::new(&daemon, &["pull", "-q", "quay.io/app"]).run();
+    assert_eq!(output.code, Some(0));
+    let warning = "warning: asking quay.io without a login: ";
+    assert!(output.stderr.starts_with(warning), "{output:?}");
+}
+
+#[test]
+fn logging_in_and_out() {
+    let daemon = FakeDaemon::script()
+        .on("POST", "/images/login", 200, json!({"registry": "quay.io"}))
+        .start();
+    let login = ["login", "-u", "me", "--password-stdin", "https://quay.io/"];
+    let output = Klee::new(&daemon, &login).input(b"s3cret\n").run();
+    let warning = format!(
+        "warning: the password is kept in '{}' as it is; a credential helper would encrypt it\n",
+        daemon.directory().join(".docker/config.json").display()
+    );
+    output.assert(0, "Login succeeded at quay.io\n", &warning);
+    let expected = json!({
+        "registry": "quay.io",
+        "credentials": {"username": "me", "password": "s3cret", "identity_token": ""},
+    });
+    assert_eq!(daemon.body("/images/login"), expected);
+    assert_eq!(kept(&daemon)["auths"]["quay.io"]["auth"], "bWU6czNjcmV0");
+
+    let output = Klee::new(&daemon, &["image", "login", "-u", "you", "-p", "x"]).run();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(
+        output.stderr.contains("others may see a password"),
+        "{output:?}"
+    );
+    assert_eq!(daemon.requests().last().unwrap().body["registry"], "");
+
+    for (registry, said) in [
+        ("quay.io", "Logged out of quay.io\n"),
+        ("quay.io", "Not logged in to quay.io\n"),
+    ] {
+        Klee::new(&daemon, &["logout", registry])
+            .run()
+            .assert(0, said, "");
+    }
+    Klee::new(&daemon, &["logout"])
+        .run()
+        .assert(0, "Not logged in to docker.io\n", "");
+}
+
+#[test]
+fn logins_that_fail_are_not_kept() {
+    let daemon = FakeDaemon::script()
+        .on(
+            "POST",
+            "/images/login",
+            401,
+            json!({"message": "quay.io doesn't take these credentials"}),
+        )
+        .start();
+    let login = ["login", "-u", "me", "--password-stdin", "quay.io"];
+    Klee::new(&daemon, &login).input(b"s3cret").run().assert(
+        1,
+        "",
+        "error: quay.io doesn't take these credentials\n",
+    );
+    assert!(!daemon.directory().join(".docker").exists());
+    for (arguments, input, code, error) in [
+        (
+            &["login", "quay.io"][..],
+            "x",
+            2,
+            "error: there is no terminal to ask for",
+        ),
+        (
+            &["login", "-u", "me", "--password-stdin"],
+            "\n",
+            1,
+            "error: there is no password",
+        ),
+        (
+            &["login", "--password-stdin"],
+            "x",
+            2,
+            "error: the following required",
+        ),
+        (&["login", "a b"], "x", 2, "error: 'a b' is no registry: "),
+    ] {
+        let output = Klee::new(&daemon, arguments).input(input.as_bytes()).run();
+        assert_eq!(output.code, Some(code), "{output:?}");
+        assert!(output.stderr.starts_with(error), "{output:?}");
+    }
+    assert_eq!(daemon.requests().len(), 1);
+}
