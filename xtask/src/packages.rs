@@ -10,20 +10,24 @@ use crate::shell;
 const BUILD: &[&str] = &["gcc", "libseccomp-dev", "pkg-config"];
 
 /// Needed by the tests: ZFS in user space, a small static userland, packers, file systems, the
-/// independent client's Python, and two other runtimes to compare with.
+/// independent client's Python, two other runtimes to compare with, a registry, and other programs that
+/// make images.
 const TEST: &[&str] = &[
     "acl",
     "attr",
     "btrfs-progs",
+    "buildah",
     "busybox-static",
     "bzip2",
     "crun",
+    "docker-registry",
     "e2fsprogs",
     "fuse3",
     "iproute2",
     "procps",
     "python3-venv",
     "runc",
+    "skopeo",
     "xz-utils",
     "zfs-fuse",
     "zstd",

@@ -1,7 +1,7 @@
 //! Addresses of daemons.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -57,6 +57,17 @@ impl HostAddress {
         match &self.place {
             Place::Unix(path) => Some(path),
             Place::Tcp { .. } => None,
+        }
+    }
+
+    /// Whether the daemon is on another host, as far as the address tells.
+    pub fn is_remote(&self) -> bool {
+        match &self.place {
+            Place::Unix(_) => false,
+            Place::Tcp { host, .. } => match host.parse::<IpAddr>() {
+                Ok(address) => !address.to_canonical().is_loopback(),
+                Err(_) => host != "localhost",
+            },
         }
     }
 
@@ -160,6 +171,27 @@ mod tests {
             let address: HostAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), printed);
             assert_eq!(printed.parse::<HostAddress>().unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn other_hosts() {
+        let remote = |text: &str| text.parse::<HostAddress>().unwrap().is_remote();
+        for text in [
+            "http:///run/k.sock",
+            "http://127.0.0.1",
+            "https://127.9.9.9:1",
+            "http://[::1]:8085",
+            "https://localhost",
+        ] {
+            assert!(!remote(text), "{text}");
+        }
+        for text in [
+            "http://10.0.0.1",
+            "https://[fe80::1]",
+            "http://kleene.example",
+        ] {
+            assert!(remote(text), "{text}");
         }
     }
 

@@ -1,18 +1,14 @@
-//! Files of containers, as tar archives.
+//! Files of containers, and images, as tar archives.
 
 use std::io;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, TryStreamExt};
-use http_body_util::{BodyExt, StreamBody};
+use futures_util::Stream;
 use hyper::Method;
-use hyper::body::Frame;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use kleene_api::PathStat;
-use tokio::sync::oneshot;
+use kleene_api::{ContainerCommitConfig, IdResponse, LoadedImage, PathStat};
 
 use crate::body::Download;
-use crate::client::{Client, refusal};
+use crate::client::{Client, json, segment};
 use crate::containers::of;
 use crate::error::ClientError;
 use crate::query::Query;
@@ -53,22 +49,88 @@ impl Client {
     ) -> Result<(), ClientError> {
         let query = Query::new(&of(container, "archive")).text("path", path);
         let path = query.flag("keep_owner", keep_owner).finish();
-        // What the daemon has answered about needn't be sent any more.
-        let (answered, answer) = oneshot::channel::<()>();
-        let archive = archive.map_ok(Frame::data).take_until(answer);
-        let body = StreamBody::new(archive).boxed_unsync();
-        let mut request = self.request(Method::PUT, &path, Bytes::new())?;
-        *request.body_mut() = body;
-        let tar = HeaderValue::from_static(TAR);
-        request.headers_mut().insert(CONTENT_TYPE, tar);
-        let (response, sender) = self.exchange(request).await?;
-        drop(answered);
-        let status = response.status();
-        let answer = self.read_body(response).await?;
-        if status.is_success() {
-            self.give_back(sender).await;
-            return Ok(());
-        }
-        Err(refusal(status, &answer))
+        self.upload(Method::PUT, &path, TAR, archive)
+            .await
+            .map(drop)
+    }
+
+    /// The whole root of a container as a tar archive.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub async fn container_export(&self, container: &str) -> Result<Download, ClientError> {
+        self.download(&of(container, "export"), TAR).await
+    }
+
+    /// Makes an image of what is in a container. The answer is its id.
+    ///
+    /// # Errors
+    /// When there is no such container, or a change or the name is bad.
+    pub async fn container_commit(
+        &self,
+        container: &str,
+        config: &ContainerCommitConfig,
+    ) -> Result<IdResponse, ClientError> {
+        self.send(&of(container, "commit"), config).await
+    }
+
+    /// The files of an image as a tar archive.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub async fn image_export(&self, image: &str) -> Result<Download, ClientError> {
+        let path = format!("/images/{}/export", segment(image));
+        self.download(&path, TAR).await
+    }
+
+    /// Images with their layers and settings, as a tar archive for [`Client::image_load`]: an OCI
+    /// layout.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub async fn image_save(&self, images: &[String]) -> Result<Download, ClientError> {
+        let query = Query::new("/images/save");
+        let query = images
+            .iter()
+            .fold(query, |query, name| query.text("names", name));
+        self.download(&query.finish(), TAR).await
+    }
+
+    /// Takes in the images of an archive. An error of `archive` breaks the transfer off.
+    ///
+    /// # Errors
+    /// When the archive is bad.
+    pub async fn image_load(
+        &self,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Vec<LoadedImage>, ClientError> {
+        json(
+            &self
+                .upload(Method::POST, "/images/load", TAR, archive)
+                .await?,
+        )
+    }
+
+    /// Makes an image of the files in an archive, which may be compressed. `changes` are instructions
+    /// of a Dockerfile for its settings. The answer is its id. An error of `archive` breaks the
+    /// transfer off.
+    ///
+    /// # Errors
+    /// When the archive, a change or the name is bad.
+    pub async fn image_import(
+        &self,
+        tag: Option<&str>,
+        comment: Option<&str>,
+        changes: &[String],
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<IdResponse, ClientError> {
+        let query = Query::new("/images/import")
+            .optional("tag", tag)
+            .optional("comment", comment);
+        let query = changes
+            .iter()
+            .fold(query, |query, change| query.text("changes", change));
+        let path = query.finish();
+        json(&self.upload(Method::POST, &path, TAR, archive).await?)
     }
 }

@@ -202,7 +202,7 @@ fn to_json(value: &impl Serialize) -> Result<Bytes, ClientError> {
     }
 }
 
-fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
     serde_json::from_slice(body).map_err(|error| ClientError::Protocol {
         what: "a body doesn't have the expected form".to_owned(),
         source: Some(Box::new(error)),

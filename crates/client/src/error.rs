@@ -28,6 +28,13 @@ pub enum ClientError {
         #[source]
         source: Option<BoxError>,
     },
+    /// What was to be sent can't be read.
+    #[error("the upload was broken off")]
+    Upload {
+        /// What its source said.
+        #[source]
+        source: io::Error,
+    },
     /// The daemon refused the request or failed.
     #[error("{message}")]
     Api {

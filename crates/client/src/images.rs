@@ -1,22 +1,34 @@
 //! Images.
 
-use kleene_api::{
-    IdResponse, Image, ImageBuildConfig, ImageCreateConfig, MessageType, PROGRESS_PROTOCOL,
-    ProgressInfo,
-};
+use kleene_api::{HistoryEntry, IdResponse, Image, ImageCreateConfig, PruneReport};
 
-use crate::HostAddress;
 use crate::client::{Client, segment};
 use crate::error::ClientError;
-use crate::websocket::{Closing, Frame, Socket, next_frame, opening};
+use crate::progress::ProgressSession;
+use crate::query::Query;
+
+/// What is removed when images are pruned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PruneOptions {
+    /// Images with a name, too.
+    pub all: bool,
+    /// What is kept for the next build, too.
+    pub build_cache: bool,
+    /// Nothing: only tell what would be.
+    pub dry_run: bool,
+    /// Only what fits all of them, each as `KEY=VALUE`.
+    pub filters: Vec<String>,
+}
 
 impl Client {
-    /// All images, the newest first.
+    /// The images, the newest first; `all`: with those that only keep steps of builds.
     ///
     /// # Errors
     /// When the request fails.
-    pub async fn image_list(&self) -> Result<Vec<Image>, ClientError> {
-        self.get("/images/list").await
+    pub async fn image_list(&self, all: bool) -> Result<Vec<Image>, ClientError> {
+        let all = all.then_some("true");
+        let query = Query::new("/images/list").optional("all", all);
+        self.get(&query.finish()).await
     }
 
     /// An image.
@@ -51,128 +63,41 @@ impl Client {
         Ok(answer.id)
     }
 
-    /// Removes the images without a name that nothing needs, or `all` that nothing needs. The
-    /// answer is their ids, children before parents.
+    /// The steps that an image was made by, the newest first.
     ///
     /// # Errors
-    /// When the request fails.
-    pub async fn image_prune(&self, all: bool) -> Result<Vec<String>, ClientError> {
-        self.post(&format!("/images/prune?all={all}")).await
+    /// When there is no such image.
+    pub async fn image_history(&self, image: &str) -> Result<Vec<HistoryEntry>, ClientError> {
+        self.get(&format!("/images/{}/history", segment(image)))
+            .await
     }
 
-    /// Makes a base image; the session tells how far that has come.
+    /// Removes images that nothing needs: those without a name, and what the options say. The answer
+    /// names what went, children before parents.
+    ///
+    /// # Errors
+    /// When the request fails, or a filter is bad.
+    pub async fn image_prune(&self, options: &PruneOptions) -> Result<PruneReport, ClientError> {
+        let mut query = Query::new("/images/prune")
+            .flag("all", options.all)
+            .flag("build_cache", options.build_cache)
+            .flag("dry_run", options.dry_run)
+            .flag("report", true);
+        for filter in &options.filters {
+            query = query.text("filters", filter);
+        }
+        self.post(&query.finish()).await
+    }
+
+    /// Makes a base image; the session tells how far that has come. The closing's data is the image's
+    /// id.
     ///
     /// # Errors
     /// When the session can't be opened; failures are events of the session.
     pub async fn image_create(
         &self,
         config: &ImageCreateConfig,
-    ) -> Result<CreateSession, ClientError> {
-        Ok(CreateSession {
-            socket: self
-                .session("/images/create", Some(PROGRESS_PROTOCOL), config)
-                .await?,
-            address: self.address().clone(),
-        })
-    }
-
-    /// Builds an image; the session carries the build's output.
-    ///
-    /// # Errors
-    /// When the session can't be opened; failures are events of the session.
-    pub async fn image_build(
-        &self,
-        config: &ImageBuildConfig,
-    ) -> Result<BuildSession, ClientError> {
-        Ok(BuildSession {
-            socket: self.session("/images/build", None, config).await?,
-            address: self.address().clone(),
-            opened: false,
-        })
-    }
-}
-
-/// What happens while a base image is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CreateEvent {
-    /// The work begins.
-    Started,
-    /// How far it has come.
-    Progress(ProgressInfo),
-    /// What the daemon says beside that.
-    Message(String),
-    /// The session has ended: the closing's data is the image's id.
-    Closed(Closing),
-}
-
-/// The making of a base image.
-pub struct CreateSession {
-    socket: Socket,
-    address: HostAddress,
-}
-
-impl CreateSession {
-    /// Waits for the next event.
-    ///
-    /// # Errors
-    /// When the connection breaks before [`CreateEvent::Closed`].
-    pub async fn next(&mut self) -> Result<CreateEvent, ClientError> {
-        match next_frame(&mut self.socket, &self.address).await? {
-            Frame::Text(text) => Ok(create_event(text)),
-            Frame::Binary(_) => Err(ClientError::protocol("binary data instead of progress")),
-            Frame::Closed(closing) => Ok(CreateEvent::Closed(closing)),
-        }
-    }
-}
-
-fn create_event(text: String) -> CreateEvent {
-    if let Ok(progress) = serde_json::from_str(&text) {
-        return CreateEvent::Progress(progress);
-    }
-    match opening(&text) {
-        Some(message) if message.msg_type == MessageType::Starting => CreateEvent::Started,
-        Some(message) => CreateEvent::Message(message.message),
-        None => CreateEvent::Message(text),
-    }
-}
-
-/// What happens while an image is built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BuildEvent {
-    /// The build begins; the id of its image, or an empty text when the Dockerfile is wrong.
-    Started(String),
-    /// Output of the build.
-    Output(Vec<u8>),
-    /// The session has ended: the closing's data is the image's id, or the last snapshot when the
-    /// build failed.
-    Closed(Closing),
-}
-
-/// The building of an image.
-pub struct BuildSession {
-    socket: Socket,
-    address: HostAddress,
-    opened: bool,
-}
-
-impl BuildSession {
-    /// Waits for the next event.
-    ///
-    /// # Errors
-    /// When the connection breaks before [`BuildEvent::Closed`].
-    pub async fn next(&mut self) -> Result<BuildEvent, ClientError> {
-        let first = !std::mem::replace(&mut self.opened, true);
-        match next_frame(&mut self.socket, &self.address).await? {
-            // Only the first frame is the daemon's own word; what follows is output, whatever it
-            // looks like.
-            Frame::Text(text) => Ok(match opening(&text).filter(|_| first) {
-                Some(message) if message.msg_type == MessageType::Starting => {
-                    BuildEvent::Started(message.data)
-                }
-                _ => BuildEvent::Output(text.into_bytes()),
-            }),
-            Frame::Binary(data) => Ok(BuildEvent::Output(data.to_vec())),
-            Frame::Closed(closing) => Ok(BuildEvent::Closed(closing)),
-        }
+    ) -> Result<ProgressSession, ClientError> {
+        self.progress("/images/create", config).await
     }
 }

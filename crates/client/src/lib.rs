@@ -4,13 +4,14 @@
 //! operations over WebSockets ([`Client::exec_start`], [`Client::container_attach`],
 //! [`Client::image_create`]…) take that connection over, so that running a container costs one
 //! connection in all; those that stream an answer ([`Client::container_logs`], [`Client::events`],
-//! [`Client::get_archive`]) end it with the answer. Requests and answers are the types of `kleene-api`.
+//! [`Client::get_archive`], [`Client::image_save`]) end it with the answer. Requests and answers are the types of `kleene-api`.
 //!
 //! Futures of this crate need a tokio runtime with input, output and timers enabled.
 
 mod address;
 mod archive;
 mod body;
+mod build;
 mod client;
 mod containers;
 mod error;
@@ -19,7 +20,9 @@ mod exec;
 mod images;
 mod logs;
 mod networks;
+mod progress;
 mod query;
+mod registries;
 mod tls;
 mod transport;
 mod volumes;
@@ -27,12 +30,14 @@ mod websocket;
 
 pub use address::{AddressError, HostAddress};
 pub use body::Download;
+pub use build::{BuildEvent, BuildSession, Upload};
 pub use client::Client;
 pub use containers::WaitCondition;
 pub use error::{ClientError, TlsError};
 pub use events::{EventOptions, EventStream};
 pub use exec::{ExecEvent, ExecEvents, ExecInput, ExecSession};
-pub use images::{BuildEvent, BuildSession, CreateEvent, CreateSession};
+pub use images::PruneOptions;
 pub use logs::{LogOptions, LogRecord, LogStream, Output};
+pub use progress::{ProgressEvent, ProgressSession};
 pub use tls::TlsOptions;
 pub use websocket::Closing;

@@ -50,7 +50,8 @@ pub enum CommandError {
         command: String,
         /// How it ended.
         ending: Ending,
-        /// What it wrote to its standard error, trimmed.
+        /// What it wrote to its standard error, trimmed; what it wrote to its standard output when
+        /// that is nothing.
         stderr: String,
     },
     /// It took too long and was killed together with its children.
@@ -95,7 +96,7 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// What the program wrote to its standard error, when it ran and failed on its own account.
+    /// What the program said, on its standard error mostly, when it ran and failed on its own account.
     pub fn stderr(&self) -> Option<&str> {
         match self {
             Self::Failed { stderr, .. } => Some(stderr),

@@ -21,6 +21,9 @@ use crate::{Argv, CommandError, Ending, Output, Runner, Told};
 const SYSTEM_DIRECTORIES: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/rescue";
 
+/// As much of standard output is taken for a complaint.
+const MAX_STDOUT: usize = 4 << 10;
+
 /// Starts programs on this host.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct System;
@@ -78,11 +81,20 @@ fn outcome(watched: Watched) -> Result<Output, CommandError> {
         ending => Err(CommandError::Failed {
             command: watched.command,
             ending,
-            stderr: String::from_utf8_lossy(&watched.output.stderr)
-                .trim()
-                .to_owned(),
+            stderr: complaint(&watched.output),
         }),
     }
+}
+
+/// What a program that failed has to say; some say it on the wrong stream.
+fn complaint(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    let stderr = text(&output.stderr);
+    if stderr.is_empty() {
+        let stdout = output.stdout.get(..MAX_STDOUT).unwrap_or(&output.stdout);
+        return text(stdout);
+    }
+    stderr
 }
 
 fn start(argv: &Argv, stdin: Stdio) -> Result<Process, CommandError> {

@@ -17,7 +17,8 @@ Shortcuts:
   attach, cp, create, diff, events, exec, kill, logs, pause, port, rename, restart,
   run, start, stats, stop, top, unpause, update, wait
           The same as `klee container …`
-  build   The same as `klee image build`
+  build, login, logout, pull, push
+          The same as `klee image …`
   isc (inspect), isi, isn, isv
           Inspect a container, image, network or volume
   lsc (ls, ps), lsi, lsn, lsv

@@ -11,21 +11,30 @@
 )]
 
 mod age;
+mod archive;
 mod attach;
+mod build;
 mod bytes;
 mod cli;
 mod commands;
 mod config;
 mod copy;
+mod credentials;
 mod error;
 mod filter;
+mod follow;
 mod format;
 mod gather;
 mod health;
+mod image_filter;
+mod interrupt;
 mod json;
 mod limits;
 mod options;
+mod pieces;
+mod progress;
 mod prompt;
+mod registries;
 mod suggest;
 mod table;
 mod template;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kleene_api::{ContainerConfig, EndPointConfig, MountPointConfig, PublishedPortConfig};
 use kleene_types::{ByteSize, EnvVar, Init, MountSpec, RestartPolicy, Signal, Span};
 
@@ -11,6 +11,7 @@ use crate::error::CommandError;
 use crate::format::Format;
 use crate::health::HealthOptions;
 use crate::limits::LimitOptions;
+use crate::registries;
 
 /// Options of containers and of the containers that images are built in.
 #[derive(Debug, Clone, Args)]
@@ -71,6 +72,14 @@ pub struct CreateOptions {
     #[arg(long, default_value = "no", value_name = "POLICY", value_parser = RestartPolicy::from_str)]
     pub restart: RestartPolicy,
 
+    /// What stands before the command, in place of the image's: a program, or a JSON array; '' for
+    /// nothing
+    #[arg(long, value_name = "COMMAND", value_parser = Entrypoint::from_str)]
+    pub entrypoint: Option<Entrypoint>,
+
+    #[command(flatten)]
+    pub pull: PullOptions,
+
     #[command(flatten)]
     pub runtime: RuntimeOptions,
 
@@ -79,6 +88,58 @@ pub struct CreateOptions {
 
     #[command(flatten)]
     pub health: HealthOptions,
+}
+
+/// What stands before a container's command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entrypoint(pub Vec<String>);
+
+impl FromStr for Entrypoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Ok(Self(Vec::new())),
+            _ if text.starts_with('[') => serde_json::from_str(text)
+                .map(Self)
+                .map_err(|_| "this is no JSON array of texts".to_owned()),
+            _ => Ok(Self(vec![text.to_owned()])),
+        }
+    }
+}
+
+/// How images get here that aren't.
+#[derive(Debug, Clone, Args)]
+pub struct PullOptions {
+    /// Pull the image if it is missing, always or never [default: if it is missing and its name
+    /// begins with a registry]
+    #[arg(long, value_name = "missing|always|never", hide_possible_values = true)]
+    pub pull: Option<PullPolicy>,
+
+    /// Platform to pull the image for, OS[/ARCHITECTURE[/VARIANT]] [default: the daemon's host's]
+    #[arg(long)]
+    pub platform: Option<String>,
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PullPolicy {
+    /// If it isn't here.
+    Missing,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl PullOptions {
+    /// Whether an image is pulled that isn't here.
+    pub fn wants_missing(&self, image: &str) -> bool {
+        match self.pull {
+            Some(policy) => policy == PullPolicy::Missing,
+            None => registries::named(image).is_some() && !registries::names_snapshot(image),
+        }
+    }
 }
 
 /// How a container's processes are started and stopped.
@@ -258,6 +319,7 @@ impl CreateOptions {
             ),
             restart_policy: Some(self.restart.to_string()),
             persist: Some(self.persist),
+            entrypoint: self.entrypoint.clone().map(|entrypoint| entrypoint.0),
             health_check: self.health.of_new()?,
             ..self.container.config()?
         };
@@ -385,6 +447,15 @@ mod tests {
         ] {
             assert_eq!(port(text).unwrap_err().exit, Exit::OwnFailure, "{text}");
         }
+    }
+
+    #[test]
+    fn entrypoints() {
+        let parts = |text: &str| text.parse().map(|Entrypoint(parts)| parts.join("|"));
+        assert_eq!(parts("").as_deref(), Ok(""));
+        assert_eq!(parts("/bin/sh -c").as_deref(), Ok("/bin/sh -c"));
+        assert_eq!(parts(r#"["/bin/sh","-c"]"#).as_deref(), Ok("/bin/sh|-c"));
+        assert!(parts("[x").is_err());
     }
 
     #[test]

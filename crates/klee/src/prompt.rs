@@ -2,7 +2,10 @@
 
 use std::io::{self, BufRead, Write};
 
+use crate::attach::Reader;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::interrupt::unless_interrupted;
+use crate::terminal::Unseen;
 use crate::ui::Ui;
 
 /// Warns and asks whether to go on. The answer is no unless it is given.
@@ -17,6 +20,50 @@ pub fn confirm(ui: Ui, warning: &str) -> CommandResult<()> {
     // Nobody is left to be told that this can't be written.
     let _ = io::stderr().write_all(b"Aborted!\n");
     Err(CommandError::silent(Exit::Failure))
+}
+
+/// Asks for a line of text.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn line(label: &str) -> CommandResult<String> {
+    unless_interrupted(answer(label)).await
+}
+
+/// Asks for a line that nobody shall see.
+///
+/// # Errors
+/// When there is no terminal to ask on, or no answer.
+pub async fn secret(label: &str) -> CommandResult<String> {
+    let unseen = Unseen::enter().map_err(|error| {
+        CommandError::failure(format!("can't ask for what nobody shall see: {error}"))
+    })?;
+    let answer = unless_interrupted(answer(label)).await;
+    drop(unseen);
+    answer
+}
+
+async fn answer(label: &str) -> CommandResult<String> {
+    // Nobody is left to be asked if this can't be written.
+    let _ = io::stderr().write_all(format!("{label}: ").as_bytes());
+    let mut stdin = Reader::stdin();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\n") {
+        let mut piece = [0; 512];
+        let count = stdin.read(&mut piece).await;
+        let count = count.map_err(|error| CommandError::failure(format!("no answer: {error}")))?;
+        if count == 0 {
+            break;
+        }
+        answer.extend(piece.get(..count).unwrap_or_default());
+    }
+    match String::from_utf8(answer) {
+        Ok(answer) if !answer.trim_end_matches(['\r', '\n']).is_empty() => {
+            Ok(answer.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        Ok(_) => Err(CommandError::failure("no answer")),
+        Err(_) => Err(CommandError::failure("the answer isn't UTF-8")),
+    }
 }
 
 /// Asks until the answer is a clear one.

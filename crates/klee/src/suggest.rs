@@ -35,7 +35,7 @@ impl Noun {
                 containers.into_iter().map(|c| c.container.name).collect()
             }
             Self::Image => {
-                let images = client.image_list().await?;
+                let images = client.image_list(false).await?;
                 let named = images.into_iter().filter(|image| !image.name.is_empty());
                 named
                     .flat_map(|image| [format!("{}:{}", image.name, image.tag), image.name])

@@ -122,6 +122,12 @@ impl Ui {
         }
     }
 
+    /// Tells on standard error what could be done better.
+    pub fn hint(self, hint: &str) {
+        let word = self.word("hint:", style::CYAN);
+        self.note(&format!("{word} {hint}"));
+    }
+
     /// A word on standard error, in a style where there are colours.
     fn word(self, word: &str, style: &str) -> String {
         match self.colour_errors {

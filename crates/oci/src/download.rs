@@ -36,11 +36,11 @@ pub(crate) fn fetch(
     reporter: &Reporter,
 ) -> Result<(), Trouble> {
     let _making = blobs.make(&wanted.digest, || {
-        reporter.done(BlobStep::Waiting, 0);
+        reporter.tell(BlobStep::Waiting, 0);
         session.check()
     })?;
     if blobs.has(&wanted.digest, wanted.size) {
-        reporter.step(BlobStep::Exists, wanted.size);
+        reporter.tell(BlobStep::Exists, wanted.size);
         return Ok(());
     }
     let mut download = Download::begin(blobs, wanted, reporter)?;
@@ -48,7 +48,7 @@ pub(crate) fn fetch(
         Ok(()) => {
             let completed = blobs.complete(&wanted.digest);
             completed.map_err(|error| Trouble::local(action(&wanted.digest), error))?;
-            reporter.step(BlobStep::Done, wanted.size);
+            reporter.tell(BlobStep::Done, wanted.size);
             Ok(())
         }
         Err(trouble) => {
@@ -119,7 +119,7 @@ impl<'d> Download<'d> {
             }
             let retrying = BlobStep::Retrying(trouble.short());
             if trouble.may_pass() {
-                self.reporter.step(retrying, self.hasher.length());
+                self.reporter.tell(retrying, self.hasher.length());
             }
             session.pause(&trouble, pauses.next()).ok_or(trouble)??;
         }
@@ -181,7 +181,7 @@ impl<'d> Download<'d> {
         let mut body = wire::body(response);
         let mut buffer = vec![0; CHUNK];
         self.reporter
-            .step(BlobStep::Downloading, self.hasher.length());
+            .tell(BlobStep::Downloading, self.hasher.length());
         loop {
             let read = body
                 .read(&mut buffer)
@@ -201,7 +201,7 @@ impl<'d> Download<'d> {
             let written = self.part.write_all_at(data, position);
             written.map_err(|error| io_error(action(&self.wanted.digest), error))?;
             self.hasher.update(data);
-            self.reporter.done(BlobStep::Downloading, after);
+            self.reporter.tell(BlobStep::Downloading, after);
         }
         match self.wanted.size - self.hasher.length() {
             0 => Ok(()),

@@ -384,7 +384,11 @@ mod tests {
                 "more than 500",
             ),
             (
-                image(config, &[good.clone()]).replacen("\"size\":1", "\"size\":99999999", 1),
+                image(config, std::slice::from_ref(&good)).replacen(
+                    "\"size\":1",
+                    "\"size\":99999999",
+                    1,
+                ),
                 "larger",
             ),
         ] {

@@ -1,8 +1,7 @@
 //! Several transfers at once, of which one thread tells.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,19 +16,19 @@ use crate::wire::Session;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The caller is asked as often whether to go on, when nothing moves.
 const HEARTBEAT: Duration = Duration::from_millis(200);
+/// So much may be told before it has been listened to.
+const BACKLOG: usize = 64;
 
 /// Tells how far one blob is.
 pub(crate) struct Reporter {
-    sender: Sender<BlobProgress>,
+    sender: SyncSender<BlobProgress>,
     digest: Digest,
     total: u64,
-    last: Cell<Option<Instant>>,
 }
 
 impl Reporter {
-    /// A new step: always told.
-    pub fn step(&self, step: BlobStep, done: u64) {
-        self.last.set(Some(Instant::now()));
+    /// How far it is. Of one step, the caller isn't told more often than a person can see.
+    pub fn tell(&self, step: BlobStep, done: u64) {
         // Nobody listens any more when the operation has ended.
         let _ = self.sender.send(BlobProgress {
             digest: self.digest.clone(),
@@ -37,17 +36,6 @@ impl Reporter {
             done,
             total: self.total,
         });
-    }
-
-    /// The step goes on: told now and then.
-    pub fn done(&self, step: BlobStep, done: u64) {
-        if self
-            .last
-            .get()
-            .is_none_or(|last| last.elapsed() >= INTERVAL)
-        {
-            self.step(step, done);
-        }
     }
 }
 
@@ -71,7 +59,7 @@ pub(crate) fn run<J: Sync>(
     }
     let queue: Mutex<VecDeque<&(Digest, u64, J)>> = Mutex::new(jobs.iter().collect());
     let failure: Mutex<Option<Trouble>> = Mutex::new(None);
-    let worker = |sender: Sender<BlobProgress>| {
+    let worker = |sender: SyncSender<BlobProgress>| {
         let next = || {
             queue
                 .lock()
@@ -83,7 +71,6 @@ pub(crate) fn run<J: Sync>(
                 sender: sender.clone(),
                 digest: digest.clone(),
                 total: *total,
-                last: Cell::new(None),
             };
             let result = session.check().and_then(|()| work(job, &reporter));
             if let Err(trouble) = result {
@@ -97,7 +84,7 @@ pub(crate) fn run<J: Sync>(
         }
     };
     thread::scope(|scope| {
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(BACKLOG);
         for _ in 0..session.config.transfers.clamp(1, jobs.len().max(1)) {
             let (sender, worker) = (sender.clone(), &worker);
             scope.spawn(move || worker(sender));
@@ -113,20 +100,37 @@ pub(crate) fn run<J: Sync>(
 
 /// Passes on what workers tell, until the last of them has ended.
 fn listen(session: &Session<'_>, receiver: &Receiver<BlobProgress>, sink: ProgressSink<'_>) {
+    let mut told: HashMap<Digest, (BlobStep, Instant)> = HashMap::new();
+    // What came too soon after the one before.
+    let mut held: HashMap<Digest, BlobProgress> = HashMap::new();
     let mut last: Option<BlobProgress> = None;
-    loop {
-        let progress = match receiver.recv_timeout(HEARTBEAT) {
-            Ok(progress) => progress,
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => match &last {
-                Some(progress) => progress.clone(),
-                None => continue,
-            },
-        };
-        if !session.is_stopped() && sink(progress.clone()).is_break() {
+    let mut tell = |progress: BlobProgress| {
+        if !session.is_stopped() && sink(progress).is_break() {
             session.stop();
         }
-        last = Some(progress);
+    };
+    loop {
+        match receiver.recv_timeout(HEARTBEAT) {
+            Ok(progress) => {
+                last = Some(progress.clone());
+                let digest = progress.digest.clone();
+                let soon = told
+                    .get(&digest)
+                    .is_some_and(|(step, at)| *step == progress.step && at.elapsed() < INTERVAL);
+                if soon {
+                    held.insert(digest, progress);
+                } else {
+                    held.remove(&digest);
+                    told.insert(digest, (progress.step.clone(), Instant::now()));
+                    tell(progress);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) if held.is_empty() => {
+                last.iter().cloned().for_each(&mut tell);
+            }
+            Err(RecvTimeoutError::Timeout) => held.drain().for_each(|(_, held)| tell(held)),
+        }
     }
 }
 
@@ -157,7 +161,7 @@ mod tests {
             ControlFlow::Continue(())
         };
         run(&session, &jobs(9), &mut sink, |_, reporter| {
-            reporter.step(BlobStep::Done, 1);
+            reporter.tell(BlobStep::Done, 1);
             Ok(())
         })
         .unwrap();
@@ -199,7 +203,7 @@ mod tests {
             }
         };
         let result = run(&session, &jobs(1), &mut sink, |_, reporter| {
-            reporter.step(BlobStep::Downloading, 0);
+            reporter.tell(BlobStep::Downloading, 0);
             session.wait(Duration::from_secs(60))
         });
         assert!(matches!(result, Err(Trouble::Cancelled)));

@@ -148,13 +148,13 @@ impl Pushing<'_> {
         loop {
             let trouble = match self.attempt(&access, job, reporter) {
                 Ok(step) => {
-                    reporter.step(step, self.size(job));
+                    reporter.tell(step, self.size(job));
                     return Ok(());
                 }
                 Err(trouble) => trouble,
             };
             if trouble.may_pass() {
-                reporter.step(BlobStep::Retrying(trouble.short()), 0);
+                reporter.tell(BlobStep::Retrying(trouble.short()), 0);
             }
             self.session
                 .pause(&trouble, pauses.next())
@@ -180,7 +180,7 @@ impl Pushing<'_> {
             Begun::Mounted => return Ok(BlobStep::Mounted),
             Begun::Upload(upload) => upload,
         };
-        reporter.step(BlobStep::Uploading, 0);
+        reporter.tell(BlobStep::Uploading, 0);
         if upload.least.is_some() {
             return self.in_pieces(access, job, upload, reporter);
         }
@@ -395,7 +395,7 @@ impl<R: Read> Read for Told<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
         self.position += read as u64;
-        self.reporter.done(BlobStep::Uploading, self.position);
+        self.reporter.tell(BlobStep::Uploading, self.position);
         Ok(read)
     }
 }

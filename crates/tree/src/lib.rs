@@ -31,7 +31,9 @@ mod usage;
 pub use changes::{Comparison, Difference, Stacking, changes};
 pub use copy::{Copied, CopyOptions, Existing, Progress, copy_tree};
 pub use error::{Step, TreeError};
-pub use pack::{LayerOf, Packed, is_kernels, pack_layer, pack_tar};
+pub use pack::{
+    Choice, Chooser, LayerOf, PackOptions, Packed, is_kernels, pack_chosen, pack_layer, pack_tar,
+};
 pub use populate::{PopulateOutcome, populate, recover_populate};
 pub use remove::{remove_contents, remove_tree, remove_tree_at};
 pub use resolve::{Open, create_dirs_in_root, create_file_in_root, open_in_root};

@@ -3,12 +3,13 @@
 //! The tree may be a stranger's, and may change under the walk: nothing is followed, nothing but
 //! regular files and directories is opened, and what was opened is looked at again.
 
+mod choice;
 mod content;
 mod header;
 mod layer;
 
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -22,6 +23,8 @@ use crate::attributes::{self, Attributes, Node};
 use crate::error::{Fault, InStep, Step, TreeError};
 use crate::meta::{Id, Meta};
 use crate::sys::{self, Entry};
+use choice::Pending;
+pub use choice::{Choice, Chooser, PackOptions};
 use content::{Content, Contents};
 use header::{END, Head, Kind};
 pub use layer::{LayerOf, pack_layer};
@@ -77,8 +80,22 @@ pub fn pack_tar(
     as_name: &Path,
     to: &mut dyn Write,
 ) -> Result<Packed, TreeError> {
+    pack_chosen(parent, name, as_name, PackOptions::default(), to)
+}
+
+/// As [`pack_tar`], with options.
+///
+/// # Errors
+/// As [`pack_tar`].
+pub fn pack_chosen(
+    parent: BorrowedFd<'_>,
+    name: &Path,
+    as_name: &Path,
+    options: PackOptions<'_>,
+    to: &mut dyn Write,
+) -> Result<Packed, TreeError> {
     let mut buffered = BufWriter::with_capacity(BUFFER, to);
-    let packed = pack(parent, name, as_name, &mut buffered);
+    let packed = pack(parent, name, as_name, options, &mut buffered);
     if packed.is_err() {
         // Nobody can use what hasn't been written yet.
         drop(buffered.into_parts());
@@ -90,13 +107,18 @@ fn pack(
     parent: BorrowedFd<'_>,
     name: &Path,
     as_name: &Path,
+    options: PackOptions<'_>,
     to: &mut dyn Write,
 ) -> Result<Packed, TreeError> {
-    let mut packer = Packer::new(to, as_name.as_os_str().as_bytes().to_vec());
+    let mut packer = Packer {
+        options,
+        root: as_name.as_os_str().len(),
+        ..Packer::new(to, as_name.as_os_str().as_bytes().to_vec())
+    };
     let at_root = |fault: Fault| fault.at(as_name);
     let parent = sys::reopen(parent).step(Step::Opening).map_err(at_root)?;
     if name == Path::new(".") {
-        let opened = packer.open_frame(parent);
+        let opened = packer.open_frame(parent, Choice::Take);
         let root = opened.map_err(|failure| packer.error(failure))?;
         packer.walk(root)?;
     } else {
@@ -169,8 +191,13 @@ struct FirstName {
     names_left: u64,
 }
 
-struct Packer<'w> {
+struct Packer<'w, 'c> {
     to: &'w mut dyn Write,
+    options: PackOptions<'c>,
+    /// Directories on the way to the current entry that are written if something in them is.
+    pending: Vec<Pending>,
+    /// Bytes of the root's path.
+    root: usize,
     packed: Packed,
     /// The current entry's name in the archive.
     path: Vec<u8>,
@@ -180,10 +207,13 @@ struct Packer<'w> {
     is_layer: bool,
 }
 
-impl<'w> Packer<'w> {
+impl<'w> Packer<'w, 'static> {
     fn new(to: &'w mut dyn Write, path: Vec<u8>) -> Self {
         Self {
             to,
+            options: PackOptions::default(),
+            pending: Vec::new(),
+            root: 0,
             packed: Packed::default(),
             path,
             contents: Contents::default(),
@@ -193,7 +223,7 @@ impl<'w> Packer<'w> {
     }
 }
 
-impl Packer<'_> {
+impl Packer<'_, '_> {
     /// Goes through the tree with a stack of its own, so that the depth isn't limited.
     fn walk(&mut self, root: Frame) -> Result<(), TreeError> {
         let mut stack = vec![root];
@@ -220,10 +250,12 @@ impl Packer<'_> {
     }
 
     /// Goes back to the directory above.
-    fn leave(&self, stack: &mut Vec<Frame>) -> Result<(), TreeError> {
+    fn leave(&mut self, stack: &mut Vec<Frame>) -> Result<(), TreeError> {
         let Some(frame) = stack.pop() else {
             return Ok(());
         };
+        let left = |pending: &mut Pending| pending.length >= frame.length;
+        while self.pending.pop_if(left).is_some() {}
         let Some(parent) = stack.last_mut().filter(|parent| parent.fd.is_none()) else {
             return Ok(());
         };
@@ -289,10 +321,12 @@ impl Packer<'_> {
             FileType::Unknown => Meta::at(dir, name).map_err(changed_or_gone)?.kind,
             kind => kind,
         };
+        let choice = self.choice(kind == FileType::Directory);
         match kind {
+            _ if choice == Choice::Leave => {}
             FileType::Directory => {
                 let fd = sys::open_dir(dir, name).map_err(changed_or_gone)?;
-                return self.open_frame(fd).map(Outcome::Entered);
+                return self.open_frame(fd, choice).map(Outcome::Entered);
             }
             FileType::RegularFile => self.regular(dir, name)?,
             FileType::Socket => self.packed.skipped_sockets += 1,
@@ -301,16 +335,42 @@ impl Packer<'_> {
         Ok(Outcome::Done)
     }
 
-    /// Writes a directory's own entry, and lists its entries.
-    fn open_frame(&mut self, fd: OwnedFd) -> Result<Frame, Failure> {
+    /// What becomes of the current entry.
+    fn choice(&mut self, directory: bool) -> Choice {
+        let below = self.path.get(self.root + 1..).unwrap_or_default();
+        match &mut self.options.choose {
+            Some(choose) if !below.is_empty() => {
+                choose(Path::new(OsStr::from_bytes(below)), directory)
+            }
+            _ => Choice::Take,
+        }
+    }
+
+    fn attributes(&self, of: Node<'_>) -> Result<Attributes, Fault> {
+        match self.options.plain {
+            true => Ok(Attributes::default()),
+            false => attributes::read(of),
+        }
+    }
+
+    /// Writes a directory's own entry, at once or when something in it is written, and lists its
+    /// entries.
+    fn open_frame(&mut self, fd: OwnedFd, choice: Choice) -> Result<Frame, Failure> {
         let meta = Meta::of(&fd).step(Step::Reading)?;
         let mut entries = match is_kernels(fd.as_fd()) {
             true => Vec::new(),
             false => sys::entries(fd.as_fd()).step(Step::Reading)?,
         };
         entries.sort_unstable_by(|left, right| left.name.cmp(&right.name));
-        let attributes = attributes::read(Node::Open(fd.as_fd()))?;
-        self.write(Kind::Directory, &meta, &attributes)?;
+        let attributes = self.attributes(Node::Open(fd.as_fd()))?;
+        match choice {
+            Choice::Within => self.pending.push(Pending {
+                length: self.path.len(),
+                meta,
+                attributes,
+            }),
+            Choice::Take | Choice::Leave => self.write(Kind::Directory, &meta, &attributes)?,
+        }
         Ok(Frame {
             fd: Some(fd),
             id: meta.id,
@@ -325,7 +385,7 @@ impl Packer<'_> {
         if self.linked(&meta)? {
             return Ok(());
         }
-        let attributes = attributes::read(Node::Open(file.as_fd()))?;
+        let attributes = self.attributes(Node::Open(file.as_fd()))?;
         let content = Content::of(file.as_fd(), &meta)?;
         let stored = content.stored();
         let kind = match content.sparse_map() {
@@ -354,7 +414,7 @@ impl Packer<'_> {
         if links && self.linked(&meta)? {
             return Ok(());
         }
-        let attributes = attributes::read(Node::Entry(dir, name))?;
+        let attributes = self.attributes(Node::Entry(dir, name))?;
         match kind {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(dir, name, Vec::new());
@@ -411,15 +471,34 @@ impl Packer<'_> {
         meta: &Meta,
         attributes: &Attributes,
     ) -> Result<(), Failure> {
-        let name: &[u8] = match self.path.as_slice() {
-            // The root of a layer.
-            b"" => b".",
-            path => path,
-        };
+        for directory in std::mem::take(&mut self.pending) {
+            let Pending {
+                length,
+                meta,
+                attributes,
+            } = directory;
+            self.write_head(length, Kind::Directory, &meta, &attributes)?;
+        }
+        self.write_head(self.path.len(), kind, meta, attributes)
+    }
+
+    /// Writes the headers of the current entry, or of one of the directories that it is in.
+    fn write_head(
+        &mut self,
+        length: usize,
+        kind: Kind<'_>,
+        meta: &Meta,
+        attributes: &Attributes,
+    ) -> Result<(), Failure> {
+        let (uid, gid) = self.options.owner.unwrap_or((meta.uid, meta.gid));
         let head = Head {
             kind,
-            name,
-            meta,
+            name: match self.path.get(..length).unwrap_or_default() {
+                // The root of a layer.
+                b"" => b".",
+                path => path,
+            },
+            meta: &Meta { uid, gid, ..*meta },
             attributes,
         };
         self.packed.skipped_xattrs += head.write(self.to)?;

@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Dir, assert_same, facts, handle, scratch, set_xattr};
-use kleene_tree::{Packed, TreeError, UnpackOptions, pack_tar, unpack_tar};
+use kleene_tree::{
+    Choice, PackOptions, Packed, TreeError, UnpackOptions, pack_chosen, pack_tar, unpack_tar,
+};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 fn pack(dir: &Dir, name: &str) -> (Vec<u8>, Packed) {
@@ -74,6 +76,68 @@ fn one_entry_is_packed_under_another_name() {
         assert_eq!(FileType::from_raw_mode(top.mode), kind);
         assert_eq!(*top, facts(&source.path)[Path::new(name)]);
     }
+}
+
+#[test]
+fn only_what_is_chosen_is_packed() {
+    let scratch = scratch();
+    let source = Dir::new(&scratch, "source");
+    for dir in ["kept/sub", "partly/deep/er", "empty/sub", "left/sub"] {
+        fs::create_dir_all(source.join(dir)).unwrap();
+    }
+    for file in [
+        "kept/sub/a",
+        "kept/no",
+        "partly/no",
+        "partly/deep/no",
+        "partly/deep/er/yes",
+        "empty/sub/no",
+        "left/sub/yes",
+    ] {
+        fs::write(source.join(file), file).unwrap();
+    }
+    set_xattr(&source.join("kept/sub/a"), "user.a", b"1");
+    let mut asked = Vec::new();
+    let mut choose = |path: &Path, directory: bool| {
+        asked.push(path.to_owned());
+        match path.to_str().unwrap() {
+            "left" => Choice::Leave,
+            text if text.ends_with("no") => Choice::Leave,
+            text if directory && !text.starts_with("kept") => Choice::Within,
+            _ => Choice::Take,
+        }
+    };
+    let options = PackOptions {
+        owner: Some((7, 8)),
+        plain: true,
+        choose: Some(&mut choose),
+    };
+    let mut archive = Vec::new();
+    let dot = Path::new(".");
+    pack_chosen(source.fd(), dot, dot, options, &mut archive).unwrap();
+    let target = Dir::new(&scratch, "target");
+    let listed = tar(&["tvf", "-", "--numeric-owner"], &archive, &target.path);
+    let names: Vec<&str> = listed
+        .lines()
+        .map(|line| line.split(' ').next_back().unwrap())
+        .collect();
+    let expected = [
+        "./",
+        "./kept/",
+        "./kept/sub/",
+        "./kept/sub/a",
+        "./partly/",
+        "./partly/deep/",
+        "./partly/deep/er/",
+        "./partly/deep/er/yes",
+    ];
+    assert_eq!(names, expected);
+    assert!(
+        listed.lines().all(|line| line.contains(" 7/8 ")),
+        "{listed}"
+    );
+    assert!(!archive.windows(6).any(|bytes| bytes == b"user.a"));
+    assert!(!asked.contains(&PathBuf::from("left/sub")), "{asked:?}");
 }
 
 #[test]

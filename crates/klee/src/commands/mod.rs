@@ -166,6 +166,14 @@ commands! {
 
     /// Build an image from a Dockerfile
     shortcut "build" Build(image::build);
+    /// Pull an image from a registry
+    shortcut "pull" Pull(image::pull);
+    /// Push an image to a registry
+    shortcut "push" Push(image::push);
+    /// Log in to a registry
+    shortcut "login" Login(image::login);
+    /// Forget the credentials for a registry
+    shortcut "logout" Logout(image::logout);
     /// Create a container
     shortcut "create" Create(container::create);
     /// Run a command in a container that exists

@@ -16,13 +16,13 @@ use rustix::io::Errno;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::How;
-use super::pieces::{PieceReader, WAITING};
 use super::place::{is_contents, names_directory};
 use super::plan::{Found, Source, check_replaced, plan};
-use super::progress::Progress;
 use super::remote::{Remote, text};
 use crate::error::{CommandError, CommandResult, chain};
 use crate::gather;
+use crate::pieces::{PieceReader, WAITING};
+use crate::progress::Transfer;
 use crate::ui::Ui;
 
 /// Copies what is at a path in a container to a path here.
@@ -144,7 +144,7 @@ pub async fn download_archive(
     }
     let (remote, _) = find(client, container, path, how).await?;
     let mut archive = open(client, container, &remote.path).await?;
-    let mut progress = Progress::new();
+    let mut progress = Transfer::new();
     while let Some(piece) = archive.chunk().await? {
         gather::write_all(rustix::stdio::stdout(), &mut [IoSlice::new(&piece)])?;
         progress.add(piece.len());
@@ -244,7 +244,7 @@ async fn receive(
     mut archive: Download,
     pieces: Sender<Option<bytes::Bytes>>,
 ) -> Result<(), ClientError> {
-    let mut progress = Progress::new();
+    let mut progress = Transfer::new();
     while let Some(piece) = archive.chunk().await? {
         progress.add(piece.len());
         if pieces.send(Some(piece)).await.is_err() {

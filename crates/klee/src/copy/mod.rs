@@ -1,10 +1,8 @@
 //! Copying files between here and containers.
 
 mod download;
-mod pieces;
 mod place;
 mod plan;
-mod progress;
 mod remote;
 mod upload;
 

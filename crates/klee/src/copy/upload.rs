@@ -1,25 +1,24 @@
 //! Into a container.
 
 use std::ffi::OsStr;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::stream;
 use kleene_client::Client;
-use kleene_tree::{Packed, Step, TreeError, pack_tar};
+use kleene_tree::{Packed, TreeError, pack_tar};
 use rustix::fs::{Mode, OFlags};
-use tokio::sync::mpsc::channel;
 
 use super::How;
-use super::pieces::{PieceWriter, WAITING, WithoutFirst};
 use super::place::{is_contents, names_directory};
 use super::plan::{Found, Plan, Source, check_replaced, plan};
-use super::progress::Progress;
 use super::remote::{Remote, text};
 use crate::attach::Reader;
-use crate::error::{CommandError, CommandResult, chain};
+use crate::error::{CommandError, CommandResult};
+use crate::pieces::{Packing, PieceWriter, WithoutFirst, remarks};
+use crate::progress::Transfer;
 use crate::ui::Ui;
 
 /// Bytes that are read from standard input at once.
@@ -50,46 +49,18 @@ pub async fn upload(
         check_replaced(&local.source, &at, there.found())?;
     }
     let Plan { directory, name } = plan;
-    let (pieces, mut waiting) = channel::<io::Result<Bytes>>(WAITING);
-    let packing = tokio::task::spawn_blocking(move || {
-        let mut writer = PieceWriter::new(pieces);
-        let packed = local.pack(&name, &mut writer);
-        if packed.is_err() {
-            writer.fail();
-        }
-        packed
-    });
-    let mut progress = Progress::new();
-    let archive = stream::poll_fn(move |context| {
-        waiting.poll_recv(context).map(|piece| {
-            let length = piece.as_ref().and_then(|piece| piece.as_ref().ok());
-            progress.add(length.map_or(0, Bytes::len));
-            piece
-        })
-    });
+    let pack = move |writer: &mut PieceWriter| local.pack(&name, writer);
+    let (packing, archive) = Packing::start(Transfer::new(), |_| {}, pack);
     let sent = client
         .put_archive(container, text(&directory)?, how.archive, archive)
         .await;
     let packed = packing
+        .end()
         .await
-        .map_err(|error| CommandError::failure(format!("packing failed: {error}")))?;
-    let within = |error: CommandError| error.within(&format!("copying '{}'", from.display()));
-    match (sent, packed) {
-        // It was the daemon that wanted no more.
-        (
-            Err(error),
-            Ok(_)
-            | Err(TreeError::Io {
-                step: Step::Writing,
-                ..
-            }),
-        ) => Err(CommandError::about("container", container, error)),
-        (_, Err(error)) => Err(within(CommandError::failure(chain(&error)))),
-        (Ok(()), Ok(packed)) => {
-            ui.warnings(&remarks(&packed));
-            Ok(())
-        }
-    }
+        .map_err(|error| error.within(&format!("copying '{}'", from.display())))?;
+    sent.map_err(|error| CommandError::about("container", container, error))?;
+    ui.warnings(&packed.as_ref().map(remarks).unwrap_or_default());
+    Ok(())
 }
 
 /// Unpacks a tar archive from standard input in a directory of a container.
@@ -113,7 +84,7 @@ pub async fn upload_archive(
             "'{path}' is not a directory in container '{container}'"
         )));
     }
-    let input = (Reader::stdin(), Progress::new());
+    let input = (Reader::stdin(), Transfer::new());
     let archive = stream::unfold(input, async |(mut stdin, mut progress)| {
         let mut buffer = vec![0; PIECE];
         match stdin.read(&mut buffer).await {
@@ -140,20 +111,6 @@ fn keep_slash(given: &str, path: PathBuf) -> PathBuf {
         true => path.join(""),
         false => path,
     }
-}
-
-fn remarks(packed: &Packed) -> Vec<String> {
-    let mut remarks = Vec::new();
-    if packed.skipped_sockets > 0 {
-        remarks.push(format!("{} sockets were left out", packed.skipped_sockets));
-    }
-    if packed.changed > 0 {
-        remarks.push(format!(
-            "{} files changed while they were read",
-            packed.changed
-        ));
-    }
-    remarks
 }
 
 /// Something here that is copied.
@@ -209,17 +166,12 @@ impl Local {
     /// Packs it under another name.
     fn pack(&self, as_name: &Path, writer: &mut PieceWriter) -> Result<Packed, TreeError> {
         let directory = self.directory.as_fd();
-        let packed = if as_name == Path::new(".") {
-            let mut rest = WithoutFirst::new(&mut *writer);
-            pack_tar(directory, &self.name, as_name, &mut rest)?
-        } else {
-            pack_tar(directory, &self.name, as_name, writer)?
-        };
-        writer.flush().map_err(|source| TreeError::Io {
-            step: Step::Writing,
-            path: as_name.to_owned(),
-            source,
-        })?;
-        Ok(packed)
+        match as_name == Path::new(".") {
+            true => {
+                let mut rest = WithoutFirst::new(writer);
+                pack_tar(directory, &self.name, as_name, &mut rest)
+            }
+            false => pack_tar(directory, &self.name, as_name, writer),
+        }
     }
 }

@@ -8,7 +8,8 @@ fn image(id: &str, name: &str, tag: &str) -> Value {
     json!({
         "id": id, "name": name, "tag": tag, "cmd": ["/bin/sh"], "env": [], "user": "root",
         "instructions": [["FROM x", ""], ["RUN y", "@0123"]], "created": seconds_ago(6),
-        "dataset": format!("zroot/kleene/image/{id}"),
+        "dataset": format!("zroot/kleene/image/{id}"), "size": 20 << 20, "shared_size": 0,
+        "digest": "sha256:0123456789abcdef", "labels": {"role": "web"},
     })
 }
 
@@ -23,21 +24,93 @@ fn the_listing() {
         .start();
     let output = Klee::new(&daemon, &["lsi"]).run();
     let lines: Vec<&str> = output.stdout.lines().collect();
-    assert_eq!(lines[0], " ID             NAME      TAG      CREATED");
-    assert_eq!(lines[1], "─".repeat(49));
-    assert!(
-        lines[2].starts_with(" 0123456789ab   FreeBSD   latest   "),
-        "{}",
-        lines[2]
-    );
-    assert!(
-        lines[3].starts_with(" 1123456789ab                      "),
-        "{}",
-        lines[3]
-    );
+    let expected = [
+        " ID             NAME      TAG      CREATED          SIZE   SHARED",
+        &"─".repeat(66),
+        " 0123456789ab   FreeBSD   latest   6 seconds ago   20MiB       0B",
+        " 1123456789ab                      6 seconds ago   20MiB       0B",
+    ];
+    assert_eq!(lines, expected);
     Klee::new(&daemon, &["lsi", "-q"])
         .run()
         .assert(0, "0123456789ab\n1123456789ab\n", "");
+    let json = Klee::new(&daemon, &["lsi", "--format", "json"]).run();
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json[0]["digest"], "sha256:0123456789abcdef");
+    let digests = |flags: &[&str]| {
+        let arguments = [&["image", "ls", "--digests"], flags].concat();
+        let output = Klee::new(&daemon, &arguments).run();
+        let row = output.stdout.lines().nth(2).unwrap().to_owned();
+        row.split(' ').next_back().unwrap().to_owned()
+    };
+    assert_eq!(digests(&[]), "sha256:0123456789ab");
+    assert_eq!(digests(&["--no-trunc"]), "sha256:0123456789abcdef");
+}
+
+#[test]
+fn what_is_listed() {
+    let images = json!([
+        image("0123456789ab", "base", "latest"),
+        image("1123456789ab", "", "")
+    ]);
+    let all = json!([image("2123456789ab", "", "")]);
+    let daemon = FakeDaemon::script()
+        .on("GET", "/images/list", 200, images)
+        .on("GET", "/images/list?all=true", 200, all)
+        .start();
+    for (flags, listed) in [
+        (&["--filter", "dangling=true"][..], "1123456789ab\n"),
+        (&["-f", "reference=b*"], "0123456789ab\n"),
+        (&["-f", "label=role=db"], ""),
+        (&["-a"], "2123456789ab\n"),
+    ] {
+        let arguments = [&["image", "ls", "-q"], flags].concat();
+        Klee::new(&daemon, &arguments).run().assert(0, listed, "");
+    }
+    let unknown = Klee::new(&daemon, &["lsi", "--filter", "since=nope"]).run();
+    unknown.assert(1, "", "error: --filter: no such image 'nope'\n");
+    let output = Klee::new(&daemon, &["lsi", "--filter", "name=x"]).run();
+    assert_eq!(output.code, Some(2), "{output:?}");
+}
+
+#[test]
+fn the_history() {
+    let steps = json!([
+        {"image": "0123456789ab", "snapshot": "@9f8e7d6c5b4a", "created": seconds_ago(6),
+         "created_by": format!("RUN {}", "x".repeat(60)), "comment": ""},
+        {"image": "1123456789ab", "snapshot": "", "created": "", "created_by": "CMD sh",
+         "comment": "imported"},
+    ]);
+    let daemon = FakeDaemon::script()
+        .on("GET", "/images/app:1.0/history", 200, steps)
+        .on(
+            "GET",
+            "/images/nope/history",
+            404,
+            json!({"message": "image not found"}),
+        )
+        .on("GET", "/images/list", 200, json!([]))
+        .start();
+    let output = Klee::new(&daemon, &["image", "history", "app:1.0"]).run();
+    let expected = format!(
+        " IMAGE          SNAPSHOT        CREATED         CREATED BY{:40}   COMMENT\n{}\n \
+         0123456789ab   @9f8e7d6c5b4a   6 seconds ago   RUN {}…\n \
+         1123456789ab                                   CMD sh{:44}   imported\n",
+        "",
+        "─".repeat(110),
+        "x".repeat(45),
+        "",
+    );
+    output.assert(0, &expected, "");
+    let whole = ["image", "history", "--no-trunc", "app:1.0"];
+    let output = Klee::new(&daemon, &whole).run();
+    assert!(output.stdout.contains(&"x".repeat(60)), "{output:?}");
+    Klee::new(&daemon, &["image", "history", "-q", "app:1.0"])
+        .run()
+        .assert(0, "0123456789ab@9f8e7d6c5b4a\n", "");
+    Klee::new(&daemon, &["image", "history", "nope"])
+        .run()
+        .assert(1, "", "error: image 'nope': image not found\n");
 }
 
 #[test]
@@ -71,21 +144,82 @@ fn tagging_and_pruning() {
             200,
             json!({"id": "0123456789ab"}),
         )
-        .on("POST", "/images/prune?all=false", 200, json!(["x"]))
-        .on("POST", "/images/prune?all=true", 200, json!(["x", "y"]))
         .start();
     Klee::new(&daemon, &["image", "tag", "a", "b:1.0"])
         .run()
         .assert(0, "0123456789ab\n", "");
-    let question = "WARNING! This will remove all unused images.\n\
-                    Are you sure you want to continue? [y/N]: x\n";
+}
+
+#[test]
+fn pruning() {
+    let prune = |flags: &str| format!("/images/prune?{flags}&report=true");
+    let report = |images: &[&str], bytes: u64| json!({"images": images, "bytes": bytes});
+    let mut script = FakeDaemon::script();
+    for (flags, images, bytes) in [
+        (
+            "all=false&build_cache=false&dry_run=false",
+            &["x"][..],
+            1536,
+        ),
+        ("all=true&build_cache=false&dry_run=false", &["x", "y"], 0),
+        (
+            "all=false&build_cache=true&dry_run=false",
+            &["x", "y", "z"],
+            20 << 20,
+        ),
+    ] {
+        script = script.on("POST", &prune(flags), 200, report(images, bytes));
+    }
+    let daemon = script
+        .on(
+            "POST",
+            &format!(
+                "{}&filters=until%3D24h&filters=label%21%3Dkeep",
+                prune("all=false&build_cache=false&dry_run=true")
+            ),
+            200,
+            report(&[], 0),
+        )
+        .start();
+    let asked = |warning: &str, ids: &str| {
+        format!("WARNING! {warning}\nAre you sure you want to continue? [y/N]: {ids}\n")
+    };
     Klee::new(&daemon, &["image", "prune"])
         .input(b"y\n")
         .run()
-        .assert(0, question, "");
-    Klee::new(&daemon, &["image", "prune", "-af"])
+        .assert(
+            0,
+            &asked("This will remove all unused images.", "x"),
+            "Total reclaimed space: 1.5KiB\n",
+        );
+    Klee::new(&daemon, &["image", "prune", "-af"]).run().assert(
+        0,
+        "x\ny\n",
+        "Total reclaimed space: 0B\n",
+    );
+    let both = "This will remove all unused images and the build cache.";
+    Klee::new(&daemon, &["image", "prune", "--build-cache"])
+        .input(b"y\n")
         .run()
-        .assert(0, "x\ny\n", "");
+        .assert(0, &asked(both, "x\ny\nz"), "Total reclaimed space: 20MiB\n");
+    let dry = [
+        "image",
+        "prune",
+        "--dry-run",
+        "--filter",
+        "until=24h",
+        "--filter",
+        "label!=keep",
+    ];
+    Klee::new(&daemon, &dry).run().assert(0, "\n", "");
+    let before = daemon.requests().len();
+    let refused = Klee::new(&daemon, &["image", "prune", "--build-cache"])
+        .input(b"n\n")
+        .run();
+    assert_eq!(refused.code, Some(1));
+    let bad = Klee::new(&daemon, &["image", "prune", "-f", "--filter", "size=1"]).run();
+    assert_eq!(bad.code, Some(2), "{bad:?}");
+    assert_eq!(daemon.requests().len(), before);
 }
 
 #[test]
@@ -186,72 +320,4 @@ fn a_base_image_that_fails() {
     let output = Klee::new(&daemon, &["image", "create", "fetch", "/x.tar"]).run();
     let message = "error: image creation failed: the archive ends in the middle of an entry\n";
     output.assert(1, "", message);
-}
-
-#[test]
-fn a_build() {
-    let daemon = FakeDaemon::script()
-        .session("/images/build", |mut socket| async move {
-            socket.starting("0123456789ab").await;
-            socket.text("Step 1/1 : FROM base\n").await;
-            socket
-                .text("{\"msg_type\":\"starting\",\"message\":\"\",\"data\":\"output\"}\n")
-                .await;
-            socket
-                .close(1000, "closing", "image created", "0123456789ab")
-                .await;
-        })
-        .session("/images/build", |mut socket| async move {
-            socket.starting("0123456789ab").await;
-            socket
-                .text("The command 'false' returned a non-zero code: 1\n")
-                .await;
-            socket
-                .close(1011, "error", "image build failed", "@9f8e")
-                .await;
-        })
-        .on(
-            "GET",
-            "/images/build",
-            501,
-            json!({"message": "images can't be built yet"}),
-        )
-        .start();
-    let build = [
-        "build",
-        "-t",
-        "app",
-        "--build-arg",
-        "V=1=2",
-        "--rm",
-        "-e",
-        "A=b",
-        "context",
-    ];
-    let expected = "Started to build image with ID 0123456789ab
-Step 1/1 : FROM base
-{\"msg_type\":\"starting\",\"message\":\"\",\"data\":\"output\"}
-
-image created
-0123456789ab
-";
-    Klee::new(&daemon, &build).run().assert(0, expected, "");
-    let body = daemon.body("/images/build");
-    assert_eq!(
-        body["context"],
-        daemon.directory().join("context").to_str().unwrap()
-    );
-    assert_eq!(body["buildargs"], json!({"V": "1=2"}));
-    assert_eq!(
-        (&body["cleanup"], &body["quiet"]),
-        (&json!(true), &json!(false))
-    );
-    assert_eq!(body["container_config"]["env"], json!(["A=b"]));
-
-    let output = Klee::new(&daemon, &["build", "."]).run();
-    assert_eq!(output.code, Some(1));
-    let error = "error: Failed to build image 0123456789ab. Most recent snapshot is @9f8e\n";
-    assert_eq!(output.stderr, error);
-    let refused = Klee::new(&daemon, &["build", "."]).run();
-    refused.assert(1, "", "error: images can't be built yet\n");
 }

@@ -8,7 +8,9 @@
     reason = "tests panic when something is wrong"
 )]
 
+mod archives;
 mod attached;
+mod builds;
 mod common;
 mod containers;
 mod copying;
@@ -17,6 +19,7 @@ mod lives;
 mod logs;
 mod networks;
 mod reference;
+mod registries;
 mod settings;
 mod signals;
 mod tty;

@@ -437,3 +437,116 @@ fn who_is_asked_sees_the_names() {
     terminal.master.write_all(b"n\r").unwrap();
     assert_eq!(running.wait(), Some(1));
 }
+
+#[test]
+fn layers_have_bars_on_a_terminal() {
+    let daemon = FakeDaemon::script()
+        .session("/images/pull", |mut socket| async move {
+            socket.starting("").await;
+            for (id, done) in [("a1b2", 1), ("c3d4", 2), ("a1b2", 5)] {
+                let progress = json!({
+                    "id": id, "step": "downloading", "done": done << 20, "total": 10 << 20,
+                });
+                socket.text(&progress.to_string()).await;
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            socket
+                .close(1000, "closing", "image pulled", "0123456789ab")
+                .await;
+        })
+        .start();
+    for (flags, bars) in [(&[][..], true), (&["-q"], false)] {
+        let mut terminal = Terminal::new(24, 80);
+        let arguments = [&["pull", "x"], flags].concat();
+        let klee = Klee::new(&daemon, &arguments).env("TERM", "xterm");
+        let running = terminal.spawn(klee);
+        let shown = terminal.until("0123456789ab\u{1b}[0m\r\n");
+        assert_eq!(running.wait(), Some(0));
+        for text in [
+            "a1b2: downloading [",
+            "c3d4: downloading [",
+            "total ",
+            "20.00 MiB",
+        ] {
+            assert_eq!(shown.contains(text), bars, "{text}: {shown:?}");
+        }
+    }
+    // One that can't be written again gets lines.
+    let mut terminal = Terminal::new(24, 80);
+    let klee = Klee::new(&daemon, &["pull", "x"]).env("TERM", "dumb");
+    let running = terminal.spawn(klee);
+    let shown = terminal.until("0123456789ab\r\n");
+    assert_eq!(running.wait(), Some(0));
+    assert!(
+        shown.starts_with("a1b2: downloading\r\nc3d4: downloading\r\nimage pulled"),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn archives_keep_away_from_terminals() {
+    let daemon = FakeDaemon::script().start();
+    for (arguments, error) in [
+        (
+            &["image", "save", "a"][..],
+            "an archive doesn't belong on a terminal",
+        ),
+        (
+            &["image", "export", "a"],
+            "an archive doesn't belong on a terminal",
+        ),
+        (
+            &["container", "export", "a"],
+            "an archive doesn't belong on a terminal",
+        ),
+        (
+            &["image", "load"],
+            "an archive doesn't come from a terminal",
+        ),
+        (
+            &["image", "import", "-"],
+            "an archive doesn't come from a terminal",
+        ),
+        (&["build", "-"], "an archive doesn't come from a terminal"),
+        (
+            &["build", "-f", "-", "."],
+            "a Dockerfile doesn't come from a terminal",
+        ),
+    ] {
+        let mut terminal = Terminal::new(24, 80);
+        let running = terminal.spawn(Klee::new(&daemon, arguments).env("TERM", "dumb"));
+        terminal.until(error);
+        assert_eq!(running.wait(), Some(2), "{arguments:?}");
+    }
+    assert!(daemon.requests().is_empty());
+}
+
+#[test]
+fn nobody_sees_a_password() {
+    let daemon = FakeDaemon::script()
+        .on("POST", "/images/login", 200, json!({"registry": "quay.io"}))
+        .start();
+    let mut terminal = Terminal::new(24, 80);
+    let before = terminal.modes();
+    let klee = Klee::new(&daemon, &["login", "quay.io"]).env("TERM", "dumb");
+    let running = terminal.spawn(klee);
+    terminal.until("Username: ");
+    terminal.master.write_all(b"me\n").unwrap();
+    terminal.until("Password: ");
+    terminal.master.write_all(b"s3cret\n").unwrap();
+    let shown = terminal.until("Login succeeded at quay.io\r\n");
+    assert!(!shown.contains("s3cret"), "{shown:?}");
+    assert_eq!(running.wait(), Some(0));
+    assert_eq!(
+        daemon.body("/images/login")["credentials"]["password"],
+        "s3cret"
+    );
+    assert_eq!(format!("{:?}", terminal.modes()), format!("{before:?}"));
+
+    let running = terminal.spawn(Klee::new(&daemon, &["login", "-u", "me"]).env("TERM", "dumb"));
+    terminal.until("Password: ");
+    running.signal(Signal::INT);
+    terminal.until("error: interrupted\r\n");
+    assert_eq!(running.wait(), Some(130));
+    assert_eq!(format!("{:?}", terminal.modes()), format!("{before:?}"));
+}

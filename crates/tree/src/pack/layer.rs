@@ -16,7 +16,7 @@ use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use super::header::Kind;
-use super::{BUFFER, Failure, OPEN_LEVELS, Outcome, Packed, Packer, open_regular};
+use super::{BUFFER, Choice, Failure, OPEN_LEVELS, Outcome, Packed, Packer, open_regular};
 use crate::attributes::{self, Attributes, Node};
 use crate::changes::is_system;
 use crate::error::{InStep, Step, TreeError};
@@ -73,7 +73,7 @@ fn pack(layer: &LayerOf<'_>, to: &mut dyn Write) -> Result<Packed, TreeError> {
     let root = open(layer.root)?;
     match layer.below {
         None => {
-            let frame = packer.open_frame(root);
+            let frame = packer.open_frame(root, Choice::Take);
             let frame = frame.map_err(|failure| packer.error(failure))?;
             packer.walk(frame)?;
         }
@@ -150,7 +150,7 @@ impl Side {
 }
 
 struct Walk<'p, 'w> {
-    packer: &'p mut Packer<'w>,
+    packer: &'p mut Packer<'w, 'static>,
     alike: Alike,
 }
 
@@ -288,7 +288,7 @@ struct Alike {
 impl Alike {
     fn pair(
         self,
-        packer: &mut Packer<'_>,
+        packer: &mut Packer<'_, 'static>,
         new: OwnedFd,
         old: OwnedFd,
         marks: Option<Vec<OwnedFd>>,
@@ -458,7 +458,7 @@ fn close_far_up(stack: &mut [Pair]) {
     }
 }
 
-impl Packer<'_> {
+impl Packer<'_, '_> {
     /// Writes a directory's own entry at once.
     fn own_head(&mut self, mut pair: Pair) -> Result<Pair, Failure> {
         if let Some((meta, attributes)) = pair.head.take() {

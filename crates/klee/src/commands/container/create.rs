@@ -1,12 +1,14 @@
 //! `klee container create`.
 
 use clap::Args;
-use kleene_api::ContainerConfig;
+use kleene_api::{ContainerConfig, IdResponse};
 use kleene_client::Client;
 
 use crate::commands::Session;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::options::{ContainerOptions, CreateOptions};
+use crate::options::{CreateOptions, PullOptions, PullPolicy};
+use crate::progress::Shown;
+use crate::registries;
 use crate::suggest::Noun;
 use crate::ui::Ui;
 
@@ -23,6 +25,7 @@ use crate::ui::Ui;
 Examples:
   klee create --name devtest base sleep 1000
   klee create -m my-vol:/data -m /etc/ssl:/etc/ssl:ro base
+  klee create --pull missing --entrypoint /bin/sh nginx -c 'nginx -t'
   klee create --memory 512m --cpus 1.5 --restart on-failure:5 base server"
 )]
 pub struct Options {
@@ -48,39 +51,29 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     };
     let config = options.create.config(image, command)?;
     let client = session.client().await?;
-    let id = create(session.ui, &client, &config, &options.create.container).await?;
+    let shown = Shown::bars_or_lines(false);
+    let id = create(session.ui, &client, &config, &options.create, shown).await?;
     session.ui.line(&id)?;
     Ok(Exit::Success)
 }
 
-/// Creates a container and connects it to its network. The answer is its id. A container that
-/// can't be connected is removed again.
+/// Creates a container, with its image pulled first where that is wanted, and connects it to its
+/// network. The answer is its id. A container that can't be connected is removed again.
 ///
 /// # Errors
-/// When a request fails.
+/// When the image can't be pulled, or a request fails.
 pub async fn create(
     ui: Ui,
     client: &Client,
     config: &ContainerConfig,
-    options: &ContainerOptions,
+    options: &CreateOptions,
+    shown: Shown,
 ) -> CommandResult<String> {
-    let id = match client.container_create(config).await {
-        Ok(created) => {
-            ui.warnings(&created.warnings);
-            created.id
-        }
-        Err(error) => {
-            let image = config.image.as_deref().unwrap_or_default();
-            let about_image = error.status() == Some(404) && error.to_string().contains("image");
-            let error = if about_image {
-                Noun::Image.failed(client, image, error).await
-            } else {
-                CommandError::from(error)
-            };
-            return Err(error.within("could not create container"));
-        }
-    };
-    if let Some(connection) = options.connection(&id)
+    let created = with_image(ui, client, config.clone(), &options.pull, shown).await;
+    let created = created.map_err(|error| error.within("could not create container"))?;
+    ui.warnings(&created.warnings);
+    let id = created.id;
+    if let Some(connection) = options.container.connection(&id)
         && let Err(error) = client.network_connect(&connection).await
     {
         let error = CommandError::about("network", &connection.network, error);
@@ -91,4 +84,42 @@ pub async fn create(
         });
     }
     Ok(id)
+}
+
+async fn with_image(
+    ui: Ui,
+    client: &Client,
+    mut config: ContainerConfig,
+    options: &PullOptions,
+    shown: Shown,
+) -> CommandResult<IdResponse> {
+    let image = config.image.clone().unwrap_or_default();
+    let pull = async || {
+        let platform = options.platform.as_deref();
+        let (_, id) = registries::pull(ui, client, &image, platform, None, shown).await?;
+        // Of what was pulled there is no doubt; names may be given to something else meanwhile.
+        Ok::<_, CommandError>(Some(id).filter(|id| !id.is_empty()))
+    };
+    if options.pull == Some(PullPolicy::Always) {
+        config.image = pull().await?.or(config.image);
+    }
+    let error = match client.container_create(&config).await {
+        Ok(created) => return Ok(created),
+        Err(error) => error,
+    };
+    let text = error.to_string();
+    let missing = error.status() == Some(404) && text.contains("no such image");
+    if missing && options.wants_missing(&image) {
+        if shown != Shown::Nothing {
+            ui.note(&format!("Pulling image '{image}', which isn't here"));
+        }
+        config.image = pull().await?.or(config.image);
+        return Ok(client.container_create(&config).await?);
+    }
+    Err(
+        match error.status() == Some(404) && text.contains("image") {
+            true => Noun::Image.failed(client, &image, error).await,
+            false => CommandError::from(error),
+        },
+    )
 }

@@ -1,12 +1,14 @@
 //! Commands for containers.
 
 pub mod attach;
+pub mod commit;
 pub mod cp;
 pub mod create;
 pub mod diff;
 pub mod events;
 pub mod exec;
 pub mod exec_stop;
+pub mod export;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
@@ -61,6 +63,10 @@ commands! {
     args "events" Events(events);
     /// Copy files out of a container or into it
     args "cp" Cp(cp);
+    /// Write the files of a container to a tar archive
+    args "export" Export(export);
+    /// Make an image of what is in a container
+    args "commit" Commit(commit);
     /// Show what differs between a container and its image
     args "diff" Diff(diff);
     /// Show the published ports of a container

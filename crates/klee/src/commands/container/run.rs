@@ -8,6 +8,7 @@ use crate::commands::Session;
 use crate::commands::container::create;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::options::{CreateOptions, StartOptions};
+use crate::progress::Shown;
 
 /// Run a command in a new container
 #[derive(Debug, Args)]
@@ -17,11 +18,14 @@ use crate::options::{CreateOptions, StartOptions};
 125 when klee or the daemon failed, 126 when the command is not executable, 127 when it was not \
 found, 128 + N when signal N ended it.
 
+An image that isn't here is pulled first if its name begins with a registry; others only with --pull.
+
 Examples:
   klee run --name nginxtest -m nginx-vol:/usr/local/www/nginx nginx ls /usr/local/www/nginx
   klee run -it --rm base sh
   tar c . | klee run -iq --rm -m my-vol:/data base tar x -C /data
   klee run -d --name web -m /srv/www:/www:ro nginx
+  klee run -it --rm quay.io/team/tools sh
   klee run -d --restart always --memory 1g --health-cmd 'fetch -qo- http://localhost' nginx"
 )]
 pub struct Options {
@@ -56,7 +60,8 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     let mut config = options.create.config(image, command)?;
     config.auto_remove = options.rm.then_some(true);
     let client = session.client().await?;
-    let id = create::create(session.ui, &client, &config, &options.create.container).await?;
+    let shown = Shown::bars_or_lines(options.start.quiet);
+    let id = create::create(session.ui, &client, &config, &options.create, shown).await?;
     let result = start(session, &client, &id, &options).await;
     if result.is_err() && options.rm {
         // The daemon removes it when it stops, which one that was never started doesn't. Should it

@@ -1,15 +1,14 @@
 //! `klee image create`.
 
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use kleene_api::{ImageCreateConfig, ProgressInfo};
-use kleene_client::{Closing, CreateEvent, CreateSession};
+use kleene_api::ImageCreateConfig;
 
 use crate::commands::Session;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::follow;
+use crate::progress::Shown;
 
 /// Make a base image
 #[derive(Debug, Args)]
@@ -17,13 +16,16 @@ use crate::error::{CommandError, CommandResult, Exit};
   host        Programs of the daemon's host with the libraries they need; more with --add
   fetch       A tar archive (also .gz, .xz, .zst, .bz2); SOURCE is a URL (file://, http://,
               https://) or a path on the daemon's host
-  fetch-auto  The release that the host runs (FreeBSD); without SOURCE
+  fetch-auto  The operating system's own release; without SOURCE. FreeBSD: the one that the
+              host runs. Linux: the release of the host's distribution, pulled from the
+              registry, or else made by mmdebstrap or debootstrap
   zfs-copy    A copy of the dataset SOURCE
   zfs-clone   A clone of the dataset SOURCE
 
 Examples:
   klee image create -t base host
   klee image create -t base --add /usr/bin/git host
+  klee image create fetch-auto
   klee image create -t FreeBSD:14.2 fetch https://example.org/base.txz")]
 pub struct Options {
     /// Name of the image, NAME[:TAG]
@@ -86,7 +88,15 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     let quiet = options.quiet;
     let config = config(options)?;
     let client = session.client().await?;
-    let closing = follow(client.image_create(&config).await?, quiet).await?;
+    let work = client.image_create(&config).await?;
+    let closing = follow::to_the_end(work, Shown::bars(quiet)).await;
+    let closing = closing.map_err(|error| {
+        let what = "image creation failed";
+        match error.message.starts_with(what) {
+            true => error,
+            false => error.within(what),
+        }
+    })?;
     if !quiet && !closing.message.message.is_empty() {
         session.ui.line(&closing.message.message)?;
     }
@@ -139,70 +149,4 @@ fn url(source: String) -> CommandResult<String> {
         CommandError::failure(format!("can't tell where '{source}' is: {error}"))
     })?;
     Ok(format!("file://{}", path.display()))
-}
-
-/// Follows the work to its end.
-async fn follow(mut work: CreateSession, quiet: bool) -> CommandResult<Closing> {
-    let mut bar = (!quiet && io::stderr().is_terminal()).then(Bar::new);
-    let mut error = None;
-    loop {
-        match work.next().await? {
-            CreateEvent::Started => {}
-            CreateEvent::Progress(progress) => {
-                if let Some(bar) = &mut bar {
-                    bar.show(&progress);
-                }
-                error = progress.error.or(error);
-            }
-            CreateEvent::Message(message) => error = Some(message),
-            CreateEvent::Closed(closing) => {
-                drop(bar);
-                if closing.failed() {
-                    // The whole message, where the close reason had no room for it.
-                    let message = error.unwrap_or(closing.message.message);
-                    let what = "image creation failed";
-                    let error = CommandError::failure(message.trim());
-                    return Err(match error.message.starts_with(what) {
-                        true => error,
-                        false => error.within(what),
-                    });
-                }
-                return Ok(closing);
-            }
-        }
-    }
-}
-
-/// A progress bar on standard error, gone when the work has ended.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        Self(ProgressBar::new_spinner())
-    }
-
-    fn show(&mut self, progress: &ProgressInfo) {
-        let template = match progress.total {
-            Some(_) => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-            None => "{spinner} {msg} {bytes}",
-        };
-        if self.0.length() != progress.total || self.0.message() != progress.step {
-            self.0.set_message(progress.step.clone());
-            // The templates are constants: a bad one would only leave the former style.
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                self.0.set_style(style.progress_chars("=> "));
-            }
-            match progress.total {
-                Some(total) => self.0.set_length(total),
-                None => self.0.unset_length(),
-            }
-        }
-        self.0.set_position(progress.done);
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
 }

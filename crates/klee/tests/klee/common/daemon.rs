@@ -264,7 +264,9 @@ async fn answer(
 ) -> Result<Response<Body>, std::io::Error> {
     let method = request.method().to_string();
     let path = request.uri().path_and_query().unwrap().to_string();
-    let body = request.body_mut().collect().await.unwrap().to_bytes();
+    // One that breaks off is none.
+    let body = request.body_mut().collect().await;
+    let body = body.map_err(std::io::Error::other)?.to_bytes();
     let bytes = body.to_vec();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let index = {
@@ -416,6 +418,28 @@ impl Socket {
         let message =
             format!("executable bd16b0b23a25 and its container exited with exit-code {exit_code}");
         self.close(1000, "closing", &message, "").await;
+    }
+
+    /// The next binary frame from the client; `None` when it has gone.
+    pub async fn binary(&mut self) -> Option<Vec<u8>> {
+        match self.0.next().await {
+            Some(Ok(Message::Binary(frame))) => Some(frame.to_vec()),
+            _ => None,
+        }
+    }
+
+    /// The archive that the client sends, up to the empty frame at its end; `None` when it breaks
+    /// off.
+    pub async fn archive(&mut self) -> Option<Vec<u8>> {
+        let mut archive = Vec::new();
+        loop {
+            let frame = self.binary().await?;
+            assert!(frame.len() <= 256 << 10, "{}", frame.len());
+            if frame.is_empty() {
+                return Some(archive);
+            }
+            archive.extend(frame);
+        }
     }
 
     /// The next frame of a channel from the client; `None` when it has gone.

@@ -1,9 +1,17 @@
 //! Streams in pieces between the connection and the threads that read and write files.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::task::Poll;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::sync::mpsc::{Receiver, Sender};
+use futures_util::{Stream, stream};
+use kleene_tree::{Packed, Step, TreeError};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+
+use crate::error::{CommandError, CommandResult, chain};
+use crate::progress::Transfer;
 
 /// Bytes of a piece.
 const PIECE: usize = 256 << 10;
@@ -54,16 +62,17 @@ pub struct PieceWriter {
 }
 
 impl PieceWriter {
-    /// Sends there.
-    pub fn new(pieces: Sender<io::Result<Bytes>>) -> Self {
-        Self {
-            pieces,
-            buffer: BytesMut::with_capacity(PIECE),
-        }
+    /// Sends what is left.
+    fn finish(&mut self) -> Result<(), TreeError> {
+        self.flush().map_err(|source| TreeError::Io {
+            step: Step::Writing,
+            path: PathBuf::from("the archive's end"),
+            source,
+        })
     }
 
     /// Breaks the stream off.
-    pub fn fail(&self) {
+    fn fail(&self) {
         // One that nobody reads any more needs no breaking off.
         let _ = self
             .pieces
@@ -96,6 +105,71 @@ impl Write for PieceWriter {
             false => self.send(),
         }
     }
+}
+
+/// Something that is being packed on a thread of its own.
+pub struct Packing(JoinHandle<Result<Packed, TreeError>>);
+
+impl Packing {
+    /// Begins: the stream is the archive that `pack` writes, and ends with an error when that fails.
+    pub fn start(
+        mut progress: Transfer,
+        mut note: impl FnMut(&mut Transfer) + Send + 'static,
+        pack: impl FnOnce(&mut PieceWriter) -> Result<Packed, TreeError> + Send + 'static,
+    ) -> (Self, impl Stream<Item = io::Result<Bytes>> + Send + 'static) {
+        let (pieces, mut waiting) = channel::<io::Result<Bytes>>(WAITING);
+        let packing = tokio::task::spawn_blocking(move || {
+            let mut writer = PieceWriter {
+                pieces,
+                buffer: BytesMut::with_capacity(PIECE),
+            };
+            let packed = pack(&mut writer).and_then(|packed| writer.finish().map(|()| packed));
+            if packed.is_err() {
+                writer.fail();
+            }
+            packed
+        });
+        let archive = stream::poll_fn(move |context| {
+            let piece = waiting.poll_recv(context);
+            if let Poll::Ready(Some(Ok(piece))) = &piece {
+                progress.add(piece.len());
+                note(&mut progress);
+            }
+            piece
+        });
+        (Self(packing), archive)
+    }
+
+    /// Waits for its end. `None`: it was broken off because nobody wanted more.
+    ///
+    /// # Errors
+    /// When something can't be packed.
+    pub async fn end(self) -> CommandResult<Option<Packed>> {
+        match self.0.await {
+            Ok(Ok(packed)) => Ok(Some(packed)),
+            Ok(Err(TreeError::Io {
+                step: Step::Writing,
+                ..
+            })) => Ok(None),
+            Ok(Err(error)) => Err(CommandError::failure(chain(&error))),
+            Err(error) => Err(CommandError::failure(format!("packing failed: {error}"))),
+        }
+    }
+}
+
+/// What is to be told about something that was packed.
+pub fn remarks(packed: &Packed) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if packed.skipped_sockets > 0 {
+        remarks.push(format!("{} sockets were left out", packed.skipped_sockets));
+    }
+    if packed.changed > 0 {
+        remarks.push(format!(
+            "{} files changed while they were read",
+            packed.changed
+        ));
+    }
+    remarks
 }
 
 /// Leaves out the first entry of a tar archive, that of a directory, with its extended header: so
