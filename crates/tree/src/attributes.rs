@@ -25,6 +25,8 @@ pub(crate) enum Node<'a> {
 pub(crate) enum Xattrs<'a> {
     /// All that another file has.
     Of(Node<'a>),
+    /// Those, but for what would be an order to an overlay file system.
+    TamedOf(Node<'a>),
     /// These.
     Given(&'a [(CString, Vec<u8>)]),
 }
@@ -34,6 +36,7 @@ impl Xattrs<'_> {
     fn set_on(self, to: Node<'_>) -> Result<u64, Fault> {
         let list = match self {
             Self::Of(from) => return xattr::copy(from, to),
+            Self::TamedOf(from) => &tamed(from)?,
             Self::Given(list) => list,
         };
         let mut skipped = 0;
@@ -138,6 +141,13 @@ pub(crate) fn shown(node: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
 
 /// The names of what overlayfs keeps for itself.
 const OVERLAY: &[u8] = b"trusted.overlay.";
+
+/// The extended attributes of an entry, but for what would be an order to an overlay file system.
+pub(crate) fn tamed(node: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
+    let mut all = xattr::all(node)?;
+    all.retain(|(name, _)| !is_overlays(name));
+    Ok(all)
+}
 
 /// Whether overlayfs takes orders from an attribute of this name.
 pub(crate) fn is_overlays(name: &CStr) -> bool {

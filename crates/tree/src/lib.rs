@@ -15,22 +15,30 @@ mod attributes;
 mod changes;
 mod copy;
 mod data;
+mod digest;
 mod error;
+mod filter;
 mod links;
 pub mod memory;
 mod meta;
 mod pack;
+mod pattern;
 mod place;
 mod populate;
 mod remove;
 mod resolve;
+mod sources;
 mod sys;
 mod unpack;
 mod usage;
 
 pub use changes::{Comparison, Difference, Stacking, changes};
-pub use copy::{Copied, CopyOptions, Existing, Progress, copy_tree};
+pub use copy::{
+    Archives, Copied, CopyFrom, CopyInto, CopyOptions, Existing, Progress, copy_in, copy_tree,
+};
+pub use digest::digest_sources;
 pub use error::{Step, TreeError};
+pub use filter::{Filter, Keep};
 pub use pack::{LayerOf, Packed, is_kernels, pack_layer, pack_tar};
 pub use populate::{PopulateOutcome, populate, recover_populate};
 pub use remove::{remove_contents, remove_tree, remove_tree_at};
