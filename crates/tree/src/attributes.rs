@@ -78,6 +78,21 @@ pub(crate) fn apply_open(xattrs: Xattrs<'_>, to: impl AsFd, meta: &Meta) -> Resu
     Ok(skipped)
 }
 
+/// Removes the extended attributes that a directory has beyond these. What overlayfs and the security
+/// modules keep there isn't anybody else's.
+pub(crate) fn remove_others(dir: impl AsFd, list: &[(CString, Vec<u8>)]) -> Result<(), Fault> {
+    let dir = dir.as_fd();
+    for (name, _) in xattr::all(Node::Open(dir))? {
+        let stays = list.iter().any(|(given, _)| *given == name)
+            || is_overlays(&name)
+            || name.as_c_str() == c"security.selinux";
+        if !stays {
+            xattr::remove(dir, &name).step(Step::SettingAttributes)?;
+        }
+    }
+    Ok(())
+}
+
 /// Sets an open file's times.
 pub(crate) fn set_times(fd: impl AsFd, times: Times) -> Result<(), Fault> {
     rustix::fs::futimens(fd, &times.stamps()).step(Step::SettingTimes)
@@ -252,7 +267,12 @@ mod xattr {
     }
 
     pub fn clear_default_acl(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        match rustix::fs::fremovexattr(dir, DEFAULT_ACL) {
+        remove(dir, DEFAULT_ACL)
+    }
+
+    /// Removes an attribute, if it is there.
+    pub fn remove(fd: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
+        match rustix::fs::fremovexattr(fd, name) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -326,6 +346,10 @@ mod xattr {
     }
 
     pub fn clear_default_acl(_: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        Ok(())
+    }
+
+    pub fn remove(_: BorrowedFd<'_>, _: &CStr) -> rustix::io::Result<()> {
         Ok(())
     }
 }
