@@ -164,3 +164,12 @@ pub fn apply_layer(
     }
     writer.finish()
 }
+
+/// Whether a stream that begins like this is a tar archive with something in it.
+pub(crate) fn begins_archive(head: &[u8]) -> bool {
+    let Ok(block) = head.try_into() else {
+        return false;
+    };
+    let header = header::Header(block);
+    !header.is_zero() && header.checksum_fits()
+}

@@ -313,6 +313,10 @@ impl<'a> Writer<'a> {
         path: PathBuf,
     ) -> Result<(), Fault> {
         let meta = self.meta(member, FileType::Directory);
+        if self.added.is_some() {
+            // It may be a lower layer's.
+            attributes::remove_others(dir, &member.xattrs)?;
+        }
         self.done.skipped_xattrs +=
             attributes::apply_open(Xattrs::Given(&member.xattrs), dir, &meta)?;
         let id = Meta::of(dir).step(Step::Reading)?.id;
