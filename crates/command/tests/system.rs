@@ -155,7 +155,6 @@ fn a_pipe_has_a_time_limit() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn lines_are_told_as_they_come() {
     let mut lines = Vec::new();
     let mut told = |line: Option<&str>| {
@@ -206,7 +205,9 @@ fn who_follows_can_end_it() {
     assert!(matches!(error, CommandError::Cancelled { .. }), "{error}");
     assert!(start.elapsed() < Duration::from_secs(20));
     assert!(!runs(word));
-=======
+}
+
+#[test]
 fn a_complaint_on_the_wrong_stream_is_heard() {
     let complain = |script: &str| {
         let error = System
@@ -216,5 +217,4 @@ fn a_complaint_on_the_wrong_stream_is_heard() {
     };
     assert_eq!(complain("echo no; exit 1"), "no");
     assert_eq!(complain("echo no; echo yes >&2; exit 1"), "yes");
->>>>>>> cli
 }
