@@ -97,25 +97,103 @@ async fn images_that_cannot_be_made() {
     );
 }
 
+/// A build as the original client asks for it.
+fn build(tag: &str, cleanup: bool) -> serde_json::Value {
+    json!({
+        "context": "/src", "dockerfile": "Dockerfile", "tag": tag, "quiet": "false",
+        "cleanup": cleanup, "buildargs": {}, "networks": [],
+        "container_config": {"name": null, "image": null, "network_driver": "host"},
+    })
+}
+
+async fn daemon_with(dockerfile: &str) -> Daemon {
+    let daemon = Daemon::start().await;
+    daemon.fs.create_dir_all("/src".as_ref());
+    daemon
+        .fs
+        .write("/src/Dockerfile".as_ref(), dockerfile.as_bytes());
+    daemon
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_speak_as_the_contract_says() {
+    let daemon = daemon_with("FROM base\nENV A=b\nRUN [\"echo\"]\n").await;
+    let mut session = daemon.session("/images/build", None).await;
+    session.send_text(&build("made:1", true).to_string()).await;
+    let id = session.opened().await;
+    let (told, code, message) = session.rest().await;
+    let lines: Vec<&str> = told.lines().collect();
+    let [from, env, run, snapshot] = lines.as_slice() else {
+        panic!("{told}");
+    };
+    assert_eq!(*from, "Step 1/3 : FROM base");
+    assert_eq!(*env, "Step 2/3 : ENV A=b");
+    assert_eq!(*run, "Step 3/3 : RUN [\"echo\"]");
+    let snapshot = snapshot.strip_prefix("--> Snapshot created: ").unwrap();
+    assert_eq!((code, message.msg_type), (1000, MessageType::Closing));
+    assert_eq!(message.data, id);
+    let (_, image) = daemon.get("/images/made:1/inspect").await;
+    assert_eq!(image["id"], id.as_str());
+    assert_eq!(image["instructions"][2][1], snapshot);
+    assert_eq!(image["env"][0], "A=b");
+    assert!(daemon.host.running().is_empty() && daemon.host.known().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn builds_fail_in_the_contracts_way() {
-    let daemon = Daemon::start().await;
+    let daemon = daemon_with("FROM base\nRUN [\"echo\"]\nRUN [\"greet\"]\n").await;
+    for (cleanup, left) in [(false, 2), (true, 2)] {
+        let mut session = daemon.session("/images/build", None).await;
+        session.send_text(&build("app", cleanup).to_string()).await;
+        session.opened().await;
+        let (told, code, message) = session.rest().await;
+        assert!(
+            told.ends_with("hello\nThe command 'greet' returned a non-zero code: 3\n"),
+            "{told}"
+        );
+        assert_eq!((code, message.msg_type), (1011, MessageType::Error));
+        assert_eq!(message.data.is_empty(), cleanup, "{message:?}");
+        let (_, list) = daemon.get("/images/list").await;
+        assert_eq!(list.as_array().unwrap().len(), left, "{list}");
+        assert_eq!(list[0]["tag"], "failed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dockerfiles_that_are_wrong() {
+    for (text, part) in [
+        (
+            "FROM base\nrun x\n",
+            "error in 'run x': invalid instruction",
+        ),
+        ("RUN x\n", "'RUN x' not permitted before a FROM instruction"),
+        ("FROM nothing\n", "no such image 'nothing'"),
+    ] {
+        let daemon = daemon_with(text).await;
+        let mut session = daemon.session("/images/build", None).await;
+        session.send_text(&build("app", true).to_string()).await;
+        let opening = session.opened().await;
+        let (told, code, message) = session.rest().await;
+        assert!(told.contains(part), "{told}");
+        assert_eq!(code, 1011);
+        assert!(opening.is_empty() && message.data.is_empty());
+    }
+}
+
+/// A client that goes away ends its build, and nothing is left of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_ends_with_its_client() {
+    let daemon = daemon_with("FROM base\nRUN [\"sleep\"]\n").await;
     let mut session = daemon.session("/images/build", None).await;
-    // As the original client sends it.
-    let config = json!({
-        "context": "/src", "dockerfile": "Dockerfile", "tag": "", "quiet": "false",
-        "cleanup": false, "buildargs": {}, "networks": [],
-        "container_config": {"name": null, "image": null, "network_driver": "host"},
-    });
-    session.send_text(&config.to_string()).await;
-    session.starting().await;
-    assert!(
-        session
-            .text()
-            .await
-            .starts_with("image builds are not available yet")
-    );
-    let (code, message) = session.closed().await;
-    assert_eq!((code, message.msg_type), (1011, MessageType::Error));
-    assert_eq!(message.data, "");
+    session.send_text(&build("app", true).to_string()).await;
+    session.opened().await;
+    while !session.text().await.starts_with("Step 2/2") {}
+    while daemon.host.running().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    drop(session);
+    daemon.app.sessions.idle().await;
+    assert!(daemon.host.running().is_empty() && daemon.host.known().is_empty());
+    let (_, list) = daemon.get("/images/list?all=true").await;
+    assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
 }

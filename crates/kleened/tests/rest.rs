@@ -444,7 +444,7 @@ async fn paths_and_methods_that_are_wrong() {
             "POST /containers/{id}/stop",
         ),
         ("GET", "/containers//inspect", 404, "container not found"),
-        ("GET", "/images/base", 404, "GET /images/list"),
+        ("GET", "/images/base", 404, "GET /images/"),
         ("POST", "/images/base/inspect", 404, "/images/{image}"),
         ("POST", "/volumes/list", 405, "GET /volumes/list"),
         ("PUT", "/images/x", 405, "/images/{image}"),

@@ -62,6 +62,41 @@ fn everything_at_once() {
 }
 
 #[test]
+fn registries() {
+    let config = parse(
+        "default_registry: registry.example\n\
+         registries:\n\
+         - name: docker.io\n  \
+           mirrors: [https://mirror.example/hub, http://10.0.0.1:5000]\n\
+         - name: registry.example:5000\n  \
+           insecure: true\n  \
+           ca_file: /etc/ssl/own.pem\n",
+    )
+    .unwrap();
+    assert_eq!(config.registries.default.as_str(), "registry.example");
+    let [hub, own] = config.registries.each.as_slice() else {
+        panic!("{:?}", config.registries);
+    };
+    assert_eq!((hub.mirrors.len(), hub.insecure), (2, false));
+    assert!(own.insecure && own.ca_file.is_some());
+    for (text, part) in [
+        ("registries:\n- mirrors: []\n", "'name' is missing"),
+        ("registries:\n- name: a.b\n- name: a.b\n", "is there twice"),
+        (
+            "registries:\n- name: a.b\n  mirors: []\n",
+            "did you mean 'mirrors'",
+        ),
+        (
+            "registries:\n- name: a.b\n  mirrors: ['ftp://x']\n",
+            "the form is",
+        ),
+        ("default_registry: a b\n", "default_registry"),
+    ] {
+        assert!(error(text).contains(part), "{text}: {}", error(text));
+    }
+}
+
+#[test]
 fn logging_can_be_switched_off() {
     let config = parse("enable_logging: false\nlog_level: debug\n").unwrap();
     assert_eq!(config.log_level, LevelFilter::OFF);
@@ -77,8 +112,8 @@ fn errors_name_file_line_and_key() {
         (
             "\n\nfoo: 1\n",
             "c.yaml:3: unknown key 'foo': the keys are allow_host_commands, api_listening_sockets, \
-             default_registry, enable_logging, kleene_root, log_level, oci_runtime, pf_config_path, pf_config_template_path, \
-             socket_group, storage_driver",
+             default_registry, enable_logging, kleene_root, log_level, oci_runtime, pf_config_path, \
+             pf_config_template_path, registries, socket_group, storage_driver",
         ),
         (
             "enable_logging: sure\n",

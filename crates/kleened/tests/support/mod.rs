@@ -141,6 +141,7 @@ impl Userland for ScriptedUserland {
 
 /// A running daemon.
 pub struct Daemon {
+    pub fs: MemFs,
     pub storage: Arc<MemoryStorage>,
     pub host: FakeHost,
     pub engine: Arc<Engine>,
@@ -177,7 +178,7 @@ impl Daemon {
         let doors = Doors {
             storage: storage.clone(),
             host: wrap(host.clone()),
-            userland: Arc::new(ScriptedUserland(fs)),
+            userland: Arc::new(ScriptedUserland(fs.clone())),
             distribution: Arc::new(kleene_oci::fake::FakeDistribution::new()),
         };
         let store = Store::in_memory().unwrap();
@@ -200,6 +201,7 @@ impl Daemon {
         let listener = listen::listen(&config, None).unwrap();
         let serving = server::serve(listener, http::router(app.clone()), app.stop.clone());
         let daemon = Self {
+            fs,
             storage,
             host,
             engine,
@@ -384,6 +386,31 @@ impl Session {
         match self.next().await {
             Message::Binary(data) => data.into(),
             other => panic!("{other:?} is not binary"),
+        }
+    }
+
+    /// Checks that the session is opened; what for.
+    pub async fn opened(&mut self) -> String {
+        let opening: WebSocketMessage = serde_json::from_str(&self.text().await).unwrap();
+        assert_eq!(opening.msg_type, kleene_api::MessageType::Starting);
+        assert_eq!(opening.message, "");
+        opening.data
+    }
+
+    /// Everything that is told until the end, and the close frame.
+    pub async fn rest(&mut self) -> (String, u16, WebSocketMessage) {
+        let mut told = String::new();
+        loop {
+            match self.next().await {
+                Message::Text(text) => told.push_str(&text),
+                Message::Binary(data) => told.push_str(&String::from_utf8_lossy(&data)),
+                Message::Close(frame) => {
+                    let frame = frame.expect("a close code");
+                    let message = serde_json::from_str(frame.reason.as_str()).unwrap();
+                    return (told, frame.code.into(), message);
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 
