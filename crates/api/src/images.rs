@@ -251,6 +251,9 @@ pub struct RegistryLogin {
 pub struct RegistryLoggedIn {
     /// The registry's name, under which clients keep the credentials.
     pub registry: String,
+    /// A token to be kept in the place of the password, when the registry gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_token: Option<String>,
 }
 
 /// A repository that a registry has found.
