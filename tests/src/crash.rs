@@ -128,6 +128,7 @@ impl Operation {
                     extras: Extras {
                         resolv_conf: false,
                         localtime: false,
+                        update: false,
                     },
                     autotag: false,
                 };
@@ -270,6 +271,7 @@ fn open(root: &str, steps: Steps) -> Arc<Engine> {
             steps,
         }),
         userland: Arc::new(SystemUserland::new(info.metadata.join("downloads"))),
+        distribution: Arc::new(kleene_oci::fake::FakeDistribution::new()),
     };
     let store = Store::open(&info.database).unwrap();
     let threads = Arc::new(Threads::default());

@@ -70,6 +70,12 @@ pub enum CommandError {
         /// How much it was allowed to write.
         limit: usize,
     },
+    /// The caller wanted no more of it; it was killed together with its children.
+    #[error("`{command}` was cancelled")]
+    Cancelled {
+        /// The command.
+        command: String,
+    },
     /// Talking to the running program failed.
     #[error("`{command}` can't be watched")]
     Watch {
@@ -122,7 +128,9 @@ pub(crate) fn remedy(program: &str) -> String {
         "zfs-fuse" => "zfs-fuse",
         "nft" => "nftables",
         "ip" => "iproute2",
-        "mount" | "umount" | "losetup" | "unshare" | "nsenter" => "mount and util-linux",
+        "mount" | "umount" | "losetup" | "unshare" | "nsenter" | "setpriv" => {
+            "mount and util-linux"
+        }
         "tar" => "tar",
         "xz" => "xz-utils",
         "crun" => "crun",

@@ -16,6 +16,8 @@ mod scripted;
 pub mod spawn;
 mod system;
 
+use std::ops::ControlFlow;
+
 pub use argv::Argv;
 pub use error::{CommandError, Ending};
 pub use scripted::{Answer, Scripted};
@@ -37,6 +39,10 @@ impl Output {
     }
 }
 
+/// Is told each line that a running program writes, and `None` now and then (several times a second)
+/// while it writes nothing. `Break` kills the program and its children.
+pub type Told<'a> = &'a mut dyn FnMut(Option<&str>) -> ControlFlow<()>;
+
 /// Starts programs and waits for them.
 pub trait Runner: Send + Sync {
     /// Runs a program to its end.
@@ -44,6 +50,13 @@ pub trait Runner: Send + Sync {
     /// # Errors
     /// When it can't be started, exceeds its limits, or ends with anything but status 0.
     fn run(&self, command: &Argv) -> Result<Output, CommandError>;
+
+    /// As [`Runner::run`], for programs that take long: `told` hears what they write to either output
+    /// while they run, and can end them.
+    ///
+    /// # Errors
+    /// As for [`Runner::run`]; [`CommandError::Cancelled`] when `told` says so.
+    fn follow(&self, command: &Argv, told: Told<'_>) -> Result<Output, CommandError>;
 
     /// Runs two programs at once, the first's standard output being the second's standard input.
     /// The answer is the second's output; the longer of the two time limits counts.
@@ -56,6 +69,10 @@ pub trait Runner: Send + Sync {
 impl<R: Runner + ?Sized> Runner for std::sync::Arc<R> {
     fn run(&self, command: &Argv) -> Result<Output, CommandError> {
         (**self).run(command)
+    }
+
+    fn follow(&self, command: &Argv, told: Told<'_>) -> Result<Output, CommandError> {
+        (**self).follow(command, told)
     }
 
     fn pipe(&self, from: &Argv, to: &Argv) -> Result<Output, CommandError> {

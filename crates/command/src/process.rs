@@ -10,13 +10,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{CommandError, Ending, Output};
+use crate::{CommandError, Ending, Output, Told};
 
 /// How much of standard error is kept; programs that complain more have said it by then.
 const STDERR_LIMIT: usize = 64 << 10;
 
 /// How often the end of a program is looked for where the system can't announce it.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// How often the one who follows a program is asked whether to go on.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A longer line is told in pieces.
+const LINE_LIMIT: usize = 64 << 10;
 
 /// A program that ended.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ struct Sink {
     limit: usize,
     /// Whether bytes past the limit are thrown away instead of being an error.
     cut: bool,
+    /// What hasn't been told yet, where somebody wants to hear it.
+    untold: Option<Vec<u8>>,
 }
 
 /// A running program. Dropping it kills it with its children.
@@ -82,6 +90,30 @@ impl Process {
     pub(crate) fn collect(&mut self, limit: usize) -> Result<(), CommandError> {
         self.stdout = Sink::new(self.child.stdout.take().map(OwnedFd::from), limit, false);
         self.unblock(self.stdout.stream.as_ref())
+    }
+
+    /// Keeps the lines of both outputs for somebody who wants to hear them.
+    pub(crate) fn by_lines(&mut self) {
+        self.stdout.untold = Some(Vec::new());
+        self.stderr.untold = Some(Vec::new());
+    }
+
+    /// Tells the lines that have come, and without any asks whether to go on.
+    fn tell(&mut self, told: Told<'_>) -> Result<(), CommandError> {
+        let ended = self.status.is_some();
+        let mut lines = self.stdout.lines(ended);
+        lines.extend(self.stderr.lines(ended));
+        let go_on = if lines.is_empty() {
+            told(None)
+        } else {
+            lines.iter().try_for_each(|line| told(Some(line)))
+        };
+        if go_on.is_break() {
+            return Err(CommandError::Cancelled {
+                command: self.command.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Takes standard output, for another program.
@@ -209,7 +241,30 @@ impl Sink {
             bytes: Vec::new(),
             limit,
             cut,
+            untold: None,
         }
+    }
+
+    /// Takes the complete lines that haven't been told, without empty ones; at the program's end the
+    /// last, incomplete one as well. Where progress is shown by overwriting a line, each state of it
+    /// is a line.
+    fn lines(&mut self, ended: bool) -> Vec<String> {
+        let Some(untold) = &mut self.untold else {
+            return Vec::new();
+        };
+        let last = untold.iter().rposition(|byte| b"\n\r".contains(byte));
+        let complete = match last {
+            _ if ended || untold.len() > LINE_LIMIT => untold.len(),
+            Some(last) => last + 1,
+            None => 0,
+        };
+        let bytes: Vec<u8> = untold.drain(..complete).collect();
+        String::from_utf8_lossy(&bytes)
+            .split(['\n', '\r'])
+            .map(str::trim_end)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     fn read(&mut self) -> io::Result<()> {
@@ -219,6 +274,9 @@ impl Sink {
                 Ok(0) => self.stream = None,
                 Ok(count) => {
                     self.bytes.extend(buffer.iter().take(count));
+                    if let Some(untold) = &mut self.untold {
+                        untold.extend(buffer.iter().take(count));
+                    }
                     if self.cut {
                         self.bytes.truncate(self.limit);
                     } else if self.overflowed() {
@@ -252,12 +310,19 @@ fn announcement(child: &Child) -> Option<OwnedFd> {
     }
 }
 
-/// Watches programs until all of them have ended.
-pub(crate) fn watch(processes: &mut [Process], limit: Duration) -> Result<(), CommandError> {
+/// Watches programs until all of them have ended. `told` hears those whose lines are kept.
+pub(crate) fn watch(
+    processes: &mut [Process],
+    limit: Duration,
+    mut told: Option<Told<'_>>,
+) -> Result<(), CommandError> {
     let deadline = Instant::now().checked_add(limit);
     loop {
         for process in processes.iter_mut() {
             process.advance()?;
+            if let Some(told) = &mut told {
+                process.tell(told)?;
+            }
         }
         let Some(running) = processes.iter().find(|process| process.status.is_none()) else {
             return Ok(());
@@ -269,7 +334,11 @@ pub(crate) fn watch(processes: &mut [Process], limit: Duration) -> Result<(), Co
                 limit,
             });
         }
-        wait(processes, left).map_err(|error| running.unwatchable(error))?;
+        let pause = match told {
+            Some(_) => Some(left.map_or(ASK_AGAIN, |left| left.min(ASK_AGAIN))),
+            None => left,
+        };
+        wait(processes, pause).map_err(|error| running.unwatchable(error))?;
     }
 }
 

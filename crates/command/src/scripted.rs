@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{Argv, CommandError, Ending, Output, Runner};
+use crate::{Argv, CommandError, Ending, Output, Runner, Told};
 
 /// What a scripted command answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,21 @@ impl Answer {
             status,
             stdout: Vec::new(),
             stderr: stderr.into(),
+        }
+    }
+
+    fn reply(self, words: &[String]) -> Result<Output, CommandError> {
+        if self.status == 0 {
+            Ok(Output {
+                stdout: self.stdout,
+                stderr: self.stderr.into_bytes(),
+            })
+        } else {
+            Err(CommandError::Failed {
+                command: words.join(" "),
+                ending: Ending::Status(self.status),
+                stderr: self.stderr.trim().to_owned(),
+            })
         }
     }
 }
@@ -88,11 +103,11 @@ impl Scripted {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer(&self, words: &[String]) -> Result<Output, CommandError> {
+    fn answer(&self, words: &[String]) -> Result<Answer, CommandError> {
         let mut script = self.lock();
         let command = words.join(" ");
         match script.lines.pop_front() {
-            Some((expected, answer)) if expected == words => reply(command, answer),
+            Some((expected, answer)) if expected == words => Ok(answer),
             other => {
                 let next = other.as_ref().map_or_else(
                     || "nothing".to_owned(),
@@ -110,21 +125,6 @@ impl Scripted {
     }
 }
 
-fn reply(command: String, answer: Answer) -> Result<Output, CommandError> {
-    if answer.status == 0 {
-        Ok(Output {
-            stdout: answer.stdout,
-            stderr: answer.stderr.into_bytes(),
-        })
-    } else {
-        Err(CommandError::Failed {
-            command,
-            ending: Ending::Status(answer.status),
-            stderr: answer.stderr.trim().to_owned(),
-        })
-    }
-}
-
 fn words(command: &Argv) -> Vec<String> {
     std::iter::once(command.program())
         .chain(command.arguments().iter().map(AsRef::as_ref))
@@ -135,13 +135,29 @@ fn words(command: &Argv) -> Vec<String> {
 impl Runner for Scripted {
     fn run(&self, command: &Argv) -> Result<Output, CommandError> {
         self.answer(&words(command))
+            .and_then(|answer| answer.reply(&words(command)))
+    }
+
+    fn follow(&self, command: &Argv, told: Told<'_>) -> Result<Output, CommandError> {
+        let words = words(command);
+        let answer = self.answer(&words)?;
+        let stdout = String::from_utf8_lossy(&answer.stdout);
+        for line in stdout.lines().chain(answer.stderr.lines()) {
+            if told(Some(line)).is_break() {
+                return Err(CommandError::Cancelled {
+                    command: words.join(" "),
+                });
+            }
+        }
+        drop(stdout);
+        answer.reply(&words)
     }
 
     fn pipe(&self, from: &Argv, to: &Argv) -> Result<Output, CommandError> {
         let mut line = words(from);
         line.push("|".to_owned());
         line.extend(words(to));
-        self.answer(&line)
+        self.answer(&line).and_then(|answer| answer.reply(&line))
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::fs::{Access, access};
 
 use crate::error::remedy;
 use crate::process::{Process, Watched, watch};
-use crate::{Argv, CommandError, Ending, Output, Runner};
+use crate::{Argv, CommandError, Ending, Output, Runner, Told};
 
 /// Where system programs live; a service's `PATH` often lacks the `sbin` directories.
 const SYSTEM_DIRECTORIES: &str =
@@ -35,7 +35,19 @@ impl Runner for System {
         process.feed(command.input())?;
         process.collect(command.max_output())?;
         let mut processes = [process];
-        watch(&mut processes, command.limit())?;
+        watch(&mut processes, command.limit(), None)?;
+        let [process] = processes;
+        outcome(process.finish()?)
+    }
+
+    fn follow(&self, command: &Argv, told: Told<'_>) -> Result<Output, CommandError> {
+        let stdin = command.input().map_or_else(Stdio::null, |_| Stdio::piped());
+        let mut process = start(command, stdin)?;
+        process.feed(command.input())?;
+        process.collect(command.max_output())?;
+        process.by_lines();
+        let mut processes = [process];
+        watch(&mut processes, command.limit(), Some(told))?;
         let [process] = processes;
         outcome(process.finish()?)
     }
@@ -51,7 +63,7 @@ impl Runner for System {
         first.collect(0)?;
         second.collect(to.max_output())?;
         let mut processes = [first, second];
-        watch(&mut processes, from.limit().max(to.limit()))?;
+        watch(&mut processes, from.limit().max(to.limit()), None)?;
         let [first, second] = processes;
         let (first, second) = (first.finish()?, second.finish()?);
         // A reader that gives up makes the writer die of a broken pipe: that is no news of its own.

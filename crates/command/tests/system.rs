@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers may panic as well")]
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use kleene_command::{Argv, CommandError, Ending, Runner, System};
@@ -151,6 +152,59 @@ fn a_pipe_has_a_time_limit() {
         .unwrap_err();
     assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
     assert!(!runs("98.1234"));
+}
+
+#[test]
+fn lines_are_told_as_they_come() {
+    let mut lines = Vec::new();
+    let mut told = |line: Option<&str>| {
+        lines.extend(line.map(str::to_owned));
+        ControlFlow::Continue(())
+    };
+    // More on standard error than is kept of it: the last line is told all the same.
+    let script = "echo one; printf 'two\r50%%\r100%%\n\n'; \
+                  i=0; while [ $i -lt 9000 ]; do echo 'a warning' >&2; i=$((i+1)); done; \
+                  printf last >&2; exit 3";
+    let error = System.follow(&sh(script), &mut told).unwrap_err();
+    assert!(matches!(
+        error,
+        CommandError::Failed {
+            ending: Ending::Status(3),
+            ..
+        }
+    ));
+    let outputs = |error: bool| {
+        let lines = lines
+            .iter()
+            .filter(|line| (*line == "a warning" || *line == "last") == error);
+        lines.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(outputs(false), ["one", "two", "50%", "100%"]);
+    assert_eq!(outputs(true).len(), 9001);
+    assert_eq!(lines.last().unwrap(), "last");
+}
+
+#[test]
+fn who_follows_can_end_it() {
+    // It is asked although the program says nothing, and the program's children end as well.
+    let word = "31557601";
+    let start = Instant::now();
+    let mut asked = 0;
+    let mut told = |line: Option<&str>| {
+        assert_eq!(line, None);
+        asked += 1;
+        if asked < 3 {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    };
+    let error = System
+        .follow(&sh(&format!("sleep {word} & sleep {word}")), &mut told)
+        .unwrap_err();
+    assert!(matches!(error, CommandError::Cancelled { .. }), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert!(!runs(word));
 }
 
 #[test]

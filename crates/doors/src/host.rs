@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,9 @@ use kleene_types::{
 use serde::{Deserialize, Serialize};
 
 use crate::files::{FilesOf, PathStat, UnpackOptions};
+use crate::layers::{
+    CopiedIn, CopyIn, CopySource, KeepFn, LayerApplied, LayerOptions, LayerPacked,
+};
 use crate::observe::{ProcessInfo, Stats};
 use crate::storage::Root;
 
@@ -247,6 +251,9 @@ pub enum HostError {
     /// The disk is full.
     #[error("no space left while {0}: free some space and try again")]
     NoSpace(String),
+    /// The caller asked for the end.
+    #[error("{0} was cancelled")]
+    Cancelled(String),
     /// Anything else.
     #[error("{action} failed")]
     Failed {
@@ -409,6 +416,85 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// When the directory can't be read or cleaned.
     fn recover_copy_up(&self, into: &Path) -> Result<bool, HostError>;
+
+    /// Applies an *uncompressed* layer of an image (a tar archive, see the OCI image specification's
+    /// `layer.md`) to the tree `root`, which nobody uses meanwhile.
+    ///
+    /// Entries replace what is there, whatever it is; a directory in place of a directory keeps what is
+    /// in it. `.wh.NAME` removes what lower layers have as `NAME`, and `.wh..wh..opq` everything that
+    /// they have in its directory; neither touches what this layer adds, wherever in it that comes.
+    /// Kept are owners, modes, times, extended attributes, hard links (to lower layers' files, too),
+    /// holes and FIFOs. Device nodes are left out. Links are kept as they are, and resolved beneath the
+    /// root where they are on an entry's way.
+    ///
+    /// `progress` is told how many bytes have been read so far. What follows the archive's end isn't
+    /// read, apart from some padding.
+    ///
+    /// # Errors
+    /// [`HostError::Source`] when the archive is damaged, hostile, or above a limit;
+    /// [`HostError::Cancelled`], [`HostError::NoSpace`]. What was applied before stays: the tree is of
+    /// no use then.
+    fn apply_layer(
+        &self,
+        root: &Root,
+        from: &mut dyn Read,
+        options: &LayerOptions,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<LayerApplied, HostError>;
+
+    /// Writes what makes `root` of `below` as an uncompressed layer: all of it when there is nothing
+    /// below. The same trees give the same bytes. Nobody changes them meanwhile.
+    ///
+    /// Applied to a copy of `below` it makes a tree that equals `root`, but for sockets, the time of the
+    /// root directory itself, and empty directories `/dev`, `/proc` and `/sys` that `below` lacks.
+    ///
+    /// # Errors
+    /// [`HostError::Source`] for a file whose name means something else in a layer (`.wh.NAME`);
+    /// others when reading or writing fails.
+    fn pack_layer(
+        &self,
+        below: Option<&Root>,
+        root: &Root,
+        to: &mut dyn Write,
+    ) -> Result<LayerPacked, HostError>;
+
+    /// Copies files into a tree that nobody uses meanwhile. Kept are modes, modification times,
+    /// extended attributes, hard links among what is copied, and holes.
+    ///
+    /// A directory is copied into one that is there, and anything else replaces anything but a directory.
+    /// Missing directories on the way to the destination are made with 0755. A link that is a source is
+    /// followed; one in a directory that is copied is copied. Device nodes and sockets are left out.
+    ///
+    /// # Errors
+    /// [`HostError::Source`] when a source isn't there or matches nothing, when a directory would
+    /// replace something else or the other way round, when an archive is refused or the owner is
+    /// unknown; [`HostError::Cancelled`], [`HostError::NoSpace`]. What was copied before stays.
+    fn copy_in(&self, copy: &CopyIn<'_>) -> Result<CopiedIn, HostError>;
+
+    /// A digest (BLAKE3) of what [`Host::copy_in`] would copy: paths relative to the source's root,
+    /// types, modes, contents, texts of links and extended attributes, but no times; owners of
+    /// [`CopySource::Root`] alone.
+    ///
+    /// # Errors
+    /// As [`Host::copy_in`].
+    fn digest_sources(
+        &self,
+        from: &CopySource<'_>,
+        sources: &[String],
+        keep: KeepFn<'_>,
+    ) -> Result<[u8; 32], HostError>;
+
+    /// Reads a file beneath a directory of the host that strangers have filled, as [`CopySource::Directory`]
+    /// is read. `None`: nothing is there.
+    ///
+    /// # Errors
+    /// [`HostError::Source`] when it is no file, larger than `limit` bytes, or links lead in circles.
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError>;
 
     /// Starts a process; returns when its program runs.
     ///

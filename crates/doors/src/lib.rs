@@ -8,6 +8,7 @@ pub mod distribution;
 pub mod files;
 pub mod frames;
 pub mod host;
+pub mod layers;
 pub mod log;
 pub mod observe;
 pub mod storage;

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,9 @@ use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, U
 
 use crate::files::{FilesOf, PathStat, UnpackOptions};
 use crate::host::{CopyUp, Hooks, Host, HostError, Probe, SourceKind, StartRequest, Started};
+use crate::layers::{
+    CopiedIn, CopyIn, CopySource, KeepFn, LayerApplied, LayerOptions, LayerPacked,
+};
 use crate::observe::{ProcessInfo, Stats};
 use crate::storage::{
     AdoptMode, Change, Dataset, DatasetKind, Root, Snapshot, Storage, StorageError, StorageInfo,
@@ -191,6 +195,43 @@ impl Host for SteppedHost {
     }
     fn recover_copy_up(&self, into: &Path) -> Result<bool, HostError> {
         self.steps.around(|| self.inner.recover_copy_up(into))
+    }
+    fn apply_layer(
+        &self,
+        root: &Root,
+        from: &mut dyn Read,
+        options: &LayerOptions,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<LayerApplied, HostError> {
+        self.steps
+            .around(|| self.inner.apply_layer(root, from, options, progress))
+    }
+    fn pack_layer(
+        &self,
+        below: Option<&Root>,
+        root: &Root,
+        to: &mut dyn Write,
+    ) -> Result<LayerPacked, HostError> {
+        self.inner.pack_layer(below, root, to)
+    }
+    fn copy_in(&self, copy: &CopyIn<'_>) -> Result<CopiedIn, HostError> {
+        self.steps.around(|| self.inner.copy_in(copy))
+    }
+    fn digest_sources(
+        &self,
+        from: &CopySource<'_>,
+        sources: &[String],
+        keep: KeepFn<'_>,
+    ) -> Result<[u8; 32], HostError> {
+        self.inner.digest_sources(from, sources, keep)
+    }
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError> {
+        self.inner.read_beneath(directory, path, limit)
     }
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         self.steps.around(|| self.inner.start(request))

@@ -18,6 +18,15 @@ pub enum EngineError {
     /// No image has this name, id or beginning of an id.
     #[error("no such image '{0}'")]
     ImageNotFound(String),
+    /// A registry has no such image, or doesn't admit it.
+    #[error("{0}")]
+    ImageNotFoundElsewhere(String),
+    /// A registry wants to know who asks, or refuses who does.
+    #[error("{0}")]
+    Denied(String),
+    /// A registry can't be reached, or doesn't answer as it should.
+    #[error("{0}")]
+    Unreachable(String),
     /// No volume has this name.
     #[error("no such volume '{0}'")]
     VolumeNotFound(String),
@@ -68,7 +77,7 @@ pub enum EngineError {
 
 impl EngineError {
     /// An internal failure that tells its causes in one line, since users see nothing but that.
-    fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         let mut context = error.to_string();
         let mut cause = error.source();
         while let Some(inner) = cause {
@@ -111,6 +120,7 @@ impl From<HostError> for EngineError {
             HostError::NotRunning(_) => Self::Conflict(error.to_string()),
             HostError::Unsupported(_) => Self::NotYet(error.to_string()),
             HostError::NoSpace(_) => Self::NoSpace(error.to_string()),
+            HostError::Cancelled(_) => Self::Cancelled,
             other => Self::internal(other),
         }
     }

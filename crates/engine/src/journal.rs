@@ -27,7 +27,7 @@ impl Engine {
 
     /// Carries out what the journal holds for a failed operation. What can't be done now stays in
     /// the journal for the next start.
-    fn abandon(&self, operation: OperationId) {
+    pub(crate) fn abandon(&self, operation: OperationId) {
         let entries = match self.store.journal() {
             Ok(entries) => entries,
             Err(problem) => {
@@ -82,6 +82,7 @@ impl Engine {
             Step::RemoveImage(id) => self.resume_removing_image(id),
             Step::RemoveVolume(name) => self.resume_removing_volume(name),
             Step::EndRun(run) => self.undo_start(run),
+            Step::EndBuild(run) => self.end_build_process(run),
             Step::StopRun(run) => {
                 self.resume_stop(run, false);
                 Ok(())
@@ -186,7 +187,9 @@ impl Engine {
 
     /// A removal that was cut short, unless somebody has come to use the image since.
     fn resume_removing_image(&self, id: &ImageId) -> Result<(), EngineError> {
-        if self.store.containers_of_image(id)?.is_empty() {
+        if self.store.containers_of_image(id)?.is_empty()
+            && self.store.images_of_image(id)?.is_empty()
+        {
             return self.finish_removing_image(id, None);
         }
         Ok(())

@@ -7,6 +7,8 @@
 //! everything first, then writes its journal entries, then acts; see `kleene_store`'s journal.
 
 mod aside;
+mod build;
+mod cancel;
 mod container;
 mod end;
 mod error;
@@ -32,17 +34,27 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kleene_doors::distribution::Distribution;
 use kleene_doors::host::Host;
 use kleene_doors::storage::Storage;
 use kleene_doors::userland::Userland;
 use kleene_store::Store;
 use kleene_types::ExecId;
 
+use crate::build::Builds;
 use crate::events::Events;
 use crate::locks::Locks;
 use crate::running::Running;
 
+pub use build::{
+    BuildContainer, BuildContext, BuildFailed, BuildOutput, Changes, DockerfileSource, NewBuild,
+    PullPolicy, ReceivedContext, Secrets,
+};
+pub use cancel::Cancel;
 pub use error::EngineError;
+pub use image::{
+    HistoryView, ImagePrune, ImagesPruned, Loaded, NewCommit, NewImport, NewPull, NewPush,
+};
 pub use reconcile::Reconciled;
 pub use requests::{
     ContainerChanges, ContainerState, ContainerView, Done, Ended, Event, ExecStart, Exit, Health,
@@ -59,6 +71,8 @@ pub struct Doors {
     pub host: Arc<dyn Host>,
     /// Files of base images.
     pub userland: Arc<dyn Userland>,
+    /// Images of registries and archives.
+    pub distribution: Arc<dyn Distribution>,
 }
 
 /// Told of every process that runs.
@@ -79,11 +93,13 @@ pub struct Engine {
     storage: Arc<dyn Storage>,
     host: Arc<dyn Host>,
     userland: Arc<dyn Userland>,
+    distribution: Arc<dyn Distribution>,
     store: Store,
     supervisor: Arc<dyn Supervisor>,
     locks: Locks,
     running: Running,
     events: Events,
+    builds: Builds,
 }
 
 impl Engine {
@@ -94,10 +110,12 @@ impl Engine {
             storage: doors.storage,
             host: doors.host,
             userland: doors.userland,
+            distribution: doors.distribution,
             store,
             supervisor,
             locks: Locks::default(),
             running: Running::default(),
+            builds: Builds::default(),
         }
     }
 }

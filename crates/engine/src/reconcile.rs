@@ -64,6 +64,7 @@ impl Engine {
         }
         self.end_unknown(&mut result)?;
         self.remove_left_over(&mut result)?;
+        result.note("builds", self.remove_build_leftovers());
         let journal = self.store.journal()?;
         result.steps = journal.len();
         result.problems.extend(self.carry_out(journal));

@@ -393,7 +393,7 @@ pub struct Ended {
 }
 
 /// Where an image comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageSource {
     /// A new tree.
     Userland(Source),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use kleene_doors::host::{HostError, Network, Place, StartFailure};
 use kleene_doors::userland::Source;
-use kleene_engine::{ContainerChanges, Engine, EngineError, ExecStart, NewContainer};
+use kleene_engine::{ContainerChanges, Engine, EngineError, ExecStart, ImagePrune, NewContainer};
 use kleene_host::fake::{Op, Program};
 use kleene_store::NetworkDriver;
 use support::{DETACHED, World, container, exec, image_from, make_image, named, run, show, start};
@@ -441,9 +441,14 @@ fn images_are_tagged_and_removed_when_unused() {
         message,
         format!("could not remove image {second} since it is used for containers:\n{id}")
     );
-    assert_eq!(engine.image_prune(true).unwrap(), [first]);
+    let all = ImagePrune {
+        all: true,
+        ..ImagePrune::default()
+    };
+    assert_eq!(engine.image_prune(&all).unwrap().images, [first]);
     engine.container_remove(id.as_str(), false).unwrap();
-    assert!(engine.image_prune(false).unwrap().is_empty());
+    let unnamed = engine.image_prune(&ImagePrune::default()).unwrap();
+    assert!(unnamed.images.is_empty());
     engine.image_remove("base:latest").unwrap();
     assert!(world.datasets().is_empty());
 }

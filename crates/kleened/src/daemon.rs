@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kleene_api::SystemInfo;
 use kleene_engine::{Doors, Engine, EngineError};
+use kleene_oci::OciDistribution;
 use kleene_store::Store;
 use kleene_userland::SystemUserland;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -67,6 +68,10 @@ pub fn run(config: &Config) -> Result<()> {
         storage,
         host,
         userland: Arc::new(SystemUserland::new(info.metadata.join("downloads"))),
+        distribution: Arc::new(OciDistribution::new(
+            info.metadata.join("blobs"),
+            (&config.registries).into(),
+        )),
     };
     let store = Store::open(&info.database)?;
     let runtime = runtime().context("starting the runtime failed")?;

@@ -28,6 +28,8 @@ pub enum Step {
     RemoveContainer(ContainerId),
     /// End a run of a container whose start was never told to be done.
     EndRun(Run),
+    /// End a process of a build, with the container that was made for it.
+    EndBuild(Run),
     /// Finish stopping a run of a container.
     StopRun(Run),
     /// Finish stopping a run of a container, and start the container again.

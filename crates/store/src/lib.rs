@@ -14,8 +14,8 @@ mod transaction;
 pub use error::StoreError;
 pub use journal::{JournalEntry, OperationId, Run, Step};
 pub use records::{
-    ContainerRecord, ExecRecord, HistoryRecord, ImageConfig, ImagePlatform, ImageRecord,
-    ImageSnapshot, LastRun, NetworkDriver, Origin, VolumeRecord,
+    ContainerRecord, ExecRecord, HistoryRecord, ImageConfig, ImageRecord, ImageSnapshot, LastRun,
+    NetworkDriver, Origin, VolumeRecord,
 };
 pub use store::Store;
 pub use transaction::Transaction;

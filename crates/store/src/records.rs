@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kleene_types::{
     ContainerId, ContainerName, ContainerPath, EnvVar, ExecId, HealthCheck, ImageId, ImageName,
-    ImageTag, Init, MountSpec, Resources, RestartPolicy, Signal, SnapshotName, Span, Timestamp,
-    VolumeName,
+    ImageTag, Init, MountSpec, Platform, Resources, RestartPolicy, Signal, SnapshotName, Span,
+    Timestamp, VolumeName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,19 +36,6 @@ pub struct ImageConfig {
     pub health_check: Option<HealthCheck>,
     /// The shell of instructions in shell form; empty: `/bin/sh -c`.
     pub shell: Vec<String>,
-}
-
-/// The kernel and processor that an image is for, in the OCI's words (`linux`, `amd64`, `v8`). Empty
-/// texts: those of the host that it was made on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ImagePlatform {
-    /// Operating system.
-    pub os: String,
-    /// Processor architecture.
-    pub architecture: String,
-    /// Its variant; often empty.
-    pub variant: String,
 }
 
 /// Where an image was pulled from.
@@ -100,9 +87,9 @@ pub struct ImageRecord {
     /// What its tree is a clone of.
     #[serde(default)]
     pub parent: Option<ImageSnapshot>,
-    /// What it is for.
+    /// What it is for; `None`: nobody knows, so what it was made on.
     #[serde(default)]
-    pub platform: ImagePlatform,
+    pub platform: Option<Platform>,
     /// Where it was pulled from.
     #[serde(default)]
     pub origin: Option<Origin>,
@@ -115,6 +102,14 @@ pub struct ImageRecord {
     /// Whether it only keeps steps of builds for the next one: listings leave it out.
     #[serde(default)]
     pub build_cache: bool,
+}
+
+impl ImageRecord {
+    /// The instructions that have left a snapshot, each with that.
+    pub fn named_snapshots(&self) -> impl Iterator<Item = (&String, &SnapshotName)> {
+        let instructions = self.instructions.iter();
+        instructions.filter_map(|(line, taken)| taken.as_ref().map(|name| (line, name)))
+    }
 }
 
 /// How a container reaches networks.
@@ -216,6 +211,19 @@ pub struct ContainerRecord {
     /// is removed when it stops.
     #[serde(default)]
     pub anonymous_volumes: Vec<VolumeName>,
+    /// The snapshot that its tree was cloned from, where that isn't its image's last one.
+    #[serde(default)]
+    pub snapshot: Option<ImageSnapshot>,
+}
+
+impl ContainerRecord {
+    /// The snapshot that its tree was cloned from.
+    pub fn origin(&self) -> ImageSnapshot {
+        self.snapshot.clone().unwrap_or_else(|| ImageSnapshot {
+            image: self.image.clone(),
+            snapshot: SnapshotName::image(),
+        })
+    }
 }
 
 /// A volume.

@@ -52,6 +52,14 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Lets records refer to others that are written only later in this transaction.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub fn defer_references(&self) -> Result<(), StoreError> {
+        Ok(self.0.execute_batch("PRAGMA defer_foreign_keys = ON")?)
+    }
+
     /// Keeps a value for the daemon.
     ///
     /// # Errors

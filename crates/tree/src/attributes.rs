@@ -25,6 +25,8 @@ pub(crate) enum Node<'a> {
 pub(crate) enum Xattrs<'a> {
     /// All that another file has.
     Of(Node<'a>),
+    /// Those, but for what would be an order to an overlay file system.
+    TamedOf(Node<'a>),
     /// These.
     Given(&'a [(CString, Vec<u8>)]),
 }
@@ -34,6 +36,7 @@ impl Xattrs<'_> {
     fn set_on(self, to: Node<'_>) -> Result<u64, Fault> {
         let list = match self {
             Self::Of(from) => return xattr::copy(from, to),
+            Self::TamedOf(from) => &tamed(from)?,
             Self::Given(list) => list,
         };
         let mut skipped = 0;
@@ -73,6 +76,21 @@ pub(crate) fn apply_open(xattrs: Xattrs<'_>, to: impl AsFd, meta: &Meta) -> Resu
     rustix::fs::fchmod(to, meta.mode).step(Step::SettingMode)?;
     set_times(to, meta.times)?;
     Ok(skipped)
+}
+
+/// Removes the extended attributes that a directory has beyond these. What overlayfs and the security
+/// modules keep there isn't anybody else's.
+pub(crate) fn remove_others(dir: impl AsFd, list: &[(CString, Vec<u8>)]) -> Result<(), Fault> {
+    let dir = dir.as_fd();
+    for (name, _) in xattr::all(Node::Open(dir))? {
+        let stays = list.iter().any(|(given, _)| *given == name)
+            || is_overlays(&name)
+            || name.as_c_str() == c"security.selinux";
+        if !stays {
+            xattr::remove(dir, &name).step(Step::SettingAttributes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Sets an open file's times.
@@ -138,6 +156,18 @@ pub(crate) fn shown(node: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
 
 /// The names of what overlayfs keeps for itself.
 const OVERLAY: &[u8] = b"trusted.overlay.";
+
+/// The extended attributes of an entry, but for what would be an order to an overlay file system.
+pub(crate) fn tamed(node: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
+    let mut all = xattr::all(node)?;
+    all.retain(|(name, _)| !is_overlays(name));
+    Ok(all)
+}
+
+/// Whether overlayfs takes orders from an attribute of this name.
+pub(crate) fn is_overlays(name: &CStr) -> bool {
+    name.to_bytes().starts_with(OVERLAY)
+}
 
 /// Whether an overlay's layer hides with this directory what lower ones have.
 pub(crate) fn is_opaque(dir: BorrowedFd<'_>) -> Result<bool, Fault> {
@@ -237,7 +267,12 @@ mod xattr {
     }
 
     pub fn clear_default_acl(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        match rustix::fs::fremovexattr(dir, DEFAULT_ACL) {
+        remove(dir, DEFAULT_ACL)
+    }
+
+    /// Removes an attribute, if it is there.
+    pub fn remove(fd: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
+        match rustix::fs::fremovexattr(fd, name) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -311,6 +346,10 @@ mod xattr {
     }
 
     pub fn clear_default_acl(_: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        Ok(())
+    }
+
+    pub fn remove(_: BorrowedFd<'_>, _: &CStr) -> rustix::io::Result<()> {
         Ok(())
     }
 }

@@ -74,7 +74,7 @@ pub fn changes(comparison: &Comparison<'_>) -> Result<Vec<(PathBuf, Difference)>
 const SYSTEM: [&str; 3] = ["dev", "proc", "sys"];
 
 /// Whether an entry of the root is one of them by its name.
-fn is_system(name: &OsStr) -> bool {
+pub(crate) fn is_system(name: &OsStr) -> bool {
     SYSTEM.iter().any(|system| name == *system)
 }
 

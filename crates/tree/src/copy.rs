@@ -6,6 +6,7 @@
 
 mod crew;
 mod file;
+mod into;
 
 use std::ffi::CStr;
 use std::ops::ControlFlow;
@@ -17,9 +18,10 @@ use std::vec;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use crate::attributes::{self, Node, Xattrs};
+use crate::attributes::{self, Node};
 use crate::data::DataCopier;
 use crate::error::{Fault, InStep, Step, TreeError};
+use crate::filter::{Filter, keeps};
 use crate::links::HardLinks;
 use crate::meta::{Id, Meta};
 use crate::place::Place;
@@ -27,6 +29,7 @@ use crate::populate::is_staging_name;
 use crate::sys::{self, Entry};
 use crew::{Closing, Crew, Folder, Job};
 use file::{Settings, Source};
+pub use into::{Archives, CopyFrom, CopyInto, copy_in};
 
 /// Directories of the walk that stay open on each side. Those further up are closed, and opened
 /// again through `..` when the walk comes back.
@@ -50,6 +53,8 @@ pub struct Copied {
     pub bytes: u64,
     /// Extended attributes that the target's file system can't hold.
     pub skipped_xattrs: u64,
+    /// Device nodes and sockets that [`copy_in`] has left out.
+    pub skipped: u64,
 }
 
 /// What to do where the target already has an entry of the same name.
@@ -61,6 +66,8 @@ pub enum Existing {
     /// Copy into directories, replace everything else. A directory is never replaced by something
     /// that isn't one: that fails with [`TreeError::Exists`].
     Merge,
+    /// As [`Existing::Merge`], but a directory replaces nothing: that fails in the same way.
+    Alike,
 }
 
 impl Copied {
@@ -68,6 +75,7 @@ impl Copied {
         self.entries += more.entries;
         self.bytes += more.bytes;
         self.skipped_xattrs += more.skipped_xattrs;
+        self.skipped += more.skipped;
     }
 }
 
@@ -122,32 +130,56 @@ pub fn copy_tree(
     let at_root = |fault: Fault| fault.at(".");
     let source = sys::reopen(source).step(Step::Opening).map_err(at_root)?;
     let target = sys::reopen(target).step(Step::Opening).map_err(at_root)?;
-    let links_root = sys::reopen(target.as_fd())
-        .step(Step::Opening)
-        .map_err(at_root)?;
     let settings = Settings {
         existing: options.existing,
         owner: options.owner,
+        mode: None,
+        tame: false,
     };
+    with_crew(settings, None, options.progress, target.as_fd(), |copier| {
+        attributes::clear_default_acl(target.as_fd()).map_err(at_root)?;
+        let target = sys::reopen(target.as_fd()).step(Step::Opening);
+        let root = Frame::open(
+            source,
+            target.map_err(at_root)?,
+            Folder::new(Place::root(), None),
+            options.own_attributes,
+        );
+        let mut root = root.map_err(at_root)?;
+        root.leave_out(is_staging_name);
+        copier.walk(root)
+    })
+}
+
+/// Copies with threads that help. `target` is the directory that everything goes to.
+fn with_crew(
+    settings: Settings,
+    filter: Option<Filter<'_>>,
+    progress: Option<Progress<'_>>,
+    target: BorrowedFd<'_>,
+    work: impl FnOnce(&mut Copier<'_>) -> Result<(), TreeError>,
+) -> Result<Copied, TreeError> {
+    let at_root = |fault: Fault| fault.at(".");
+    let links_root = sys::reopen(target).step(Step::Opening).map_err(at_root)?;
     let crew = Crew::new(settings);
     thread::scope(|scope| {
         let _ends = crew.ends();
         let mut copier = Copier {
-            options,
+            progress,
             settings,
+            filter,
             copied: Copied::default(),
             data: DataCopier::new(),
             links: HardLinks::new(links_root),
-            target_id: Meta::of(&target).step(Step::Reading).map_err(at_root)?.id,
+            target_id: Meta::of(target).step(Step::Reading).map_err(at_root)?.id,
             crew: &crew,
             hire: &|| crew.hire(scope),
             hired: false,
             files: 0,
         };
-        attributes::clear_default_acl(target.as_fd()).map_err(at_root)?;
-        let root = Frame::open(source, target, Place::root(), options.own_attributes);
-        copier.walk(root.map_err(at_root)?)?;
-        copier.finish()
+        work(&mut copier)?;
+        copier.barrier()?;
+        Ok(copier.copied)
     })
 }
 
@@ -186,15 +218,12 @@ impl Frame {
     fn open(
         source: OwnedFd,
         target: OwnedFd,
-        place: Arc<Place>,
+        folder: Folder,
         own_attributes: bool,
     ) -> Result<Self, Fault> {
         let meta = Meta::of(&source).step(Step::Reading)?;
         let target_id = Meta::of(&target).step(Step::Reading)?.id;
-        let mut entries = sys::entries(source.as_fd()).step(Step::Reading)?;
-        if place.is_root() {
-            entries.retain(|entry| !is_staging_name(&entry.name));
-        }
+        let entries = sys::entries(source.as_fd()).step(Step::Reading)?;
         Ok(Self {
             source: Side {
                 fd: Some(Arc::new(source)),
@@ -206,10 +235,17 @@ impl Frame {
             },
             entries: entries.into_iter(),
             batch: Vec::new(),
-            folder: Arc::new(Folder::new(place)),
+            folder: Arc::new(folder),
             meta,
             own_attributes,
         })
+    }
+
+    /// Doesn't copy the entries with such names.
+    fn leave_out(&mut self, names: impl Fn(&CStr) -> bool) {
+        let entries = std::mem::take(&mut self.entries);
+        let kept: Vec<Entry> = entries.filter(|entry| !names(&entry.name)).collect();
+        self.entries = kept.into_iter();
     }
 
     fn place(&self) -> &Arc<Place> {
@@ -254,8 +290,10 @@ enum Outcome {
 }
 
 struct Copier<'o> {
-    options: &'o CopyOptions<'o>,
+    progress: Option<Progress<'o>>,
     settings: Settings,
+    /// What is left out, in frames that know their paths.
+    filter: Option<Filter<'o>>,
     copied: Copied,
     data: DataCopier,
     links: HardLinks,
@@ -277,6 +315,12 @@ impl Copier<'_> {
                 self.leave(&mut stack)?;
                 continue;
             };
+            if let (Some(filter), Some(at)) = (self.filter, &frame.folder.path_of(&entry.name)) {
+                let source = frame.source.get().map_err(|fault| fault.at(at))?;
+                if !keeps(filter, source, &entry.name, entry.kind, at)? {
+                    continue;
+                }
+            }
             if entry.kind == FileType::RegularFile && self.others_help() {
                 frame.batch.push(entry);
                 if frame.batch.len() >= BATCH {
@@ -292,7 +336,7 @@ impl Copier<'_> {
             self.copied.entries += 1;
             self.report()?;
             if let Outcome::Entered(source, target) = outcome {
-                let next = Self::enter(source, target, frame.place(), &entry)?;
+                let next = Self::enter(source, target, &frame.folder, &entry)?;
                 stack.push(next);
                 close_far_up(&mut stack);
             }
@@ -303,12 +347,12 @@ impl Copier<'_> {
     fn enter(
         source: OwnedFd,
         target: OwnedFd,
-        parent: &Arc<Place>,
+        parent: &Folder,
         entry: &Entry,
     ) -> Result<Frame, TreeError> {
-        let place = parent.child(&entry.name);
-        let path = Arc::clone(&place);
-        Frame::open(source, target, place, true).map_err(|fault| fault.at(path.path()))
+        let folder = parent.child(&entry.name);
+        let place = Arc::clone(&folder.place);
+        Frame::open(source, target, folder, true).map_err(|fault| fault.at(place.path()))
     }
 
     /// Whether the next file is for the crew, which is hired when there are many files.
@@ -355,7 +399,7 @@ impl Copier<'_> {
                 Outcome::Done => self.copied.entries += 1,
                 Outcome::Entered(source, target) => {
                     self.copied.entries += 1;
-                    let frame = Self::enter(source, target, &job.folder.place, entry)?;
+                    let frame = Self::enter(source, target, &job.folder, entry)?;
                     self.walk(frame)?;
                 }
             }
@@ -365,18 +409,17 @@ impl Copier<'_> {
     }
 
     /// Waits until everything is copied, and helps with it.
-    fn finish(mut self) -> Result<Copied, TreeError> {
+    fn barrier(&mut self) -> Result<(), TreeError> {
         loop {
             self.settle()?;
             if !self.crew.help(&mut self.data) {
-                self.settle()?;
-                return Ok(self.copied);
+                return self.settle();
             }
         }
     }
 
     fn report(&self) -> Result<(), TreeError> {
-        match self.options.progress.map(|progress| progress(&self.copied)) {
+        match self.progress.map(|progress| progress(&self.copied)) {
             Some(ControlFlow::Break(())) => Err(TreeError::Cancelled),
             _ => Ok(()),
         }
@@ -467,9 +510,7 @@ impl Copier<'_> {
             });
         }
         let target = here.target;
-        let made = self.settings.create_unless_directory(target, name, || {
-            rustix::fs::mkdirat(target, name, Mode::RWXU)
-        })?;
+        let made = self.settings.create_directory(target, name)?;
         let target = sys::open_dir(target, name).step(Step::Creating)?;
         if made.is_none() {
             attributes::clear_default_acl(target.as_fd())?;
@@ -507,6 +548,10 @@ impl Copier<'_> {
             Ok(_) => return Ok(None),
             Err(errno) => return changed_or_gone(errno),
         };
+        if self.settings.leaves_out(kind) {
+            self.copied.skipped += 1;
+            return Ok(Some(Outcome::Vanished));
+        }
         if self.linked(here, name, &meta)? {
             return Ok(Some(Outcome::Done));
         }
@@ -526,7 +571,7 @@ impl Copier<'_> {
                 rustix::fs::mknodat(target, name, kind, mode, device as _)
             })?;
         }
-        let from = Xattrs::Of(Node::Entry(source, name));
+        let from = self.settings.xattrs(Node::Entry(source, name));
         self.copied.skipped_xattrs +=
             attributes::apply_entry(from, target, name, &self.settings.owned(meta))?;
         self.links.remember(&meta, here.place, name);

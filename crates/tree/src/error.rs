@@ -117,6 +117,20 @@ pub enum TreeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The source of a copy names nothing.
+    #[error("there is no {pattern:?} to copy, or it is left out")]
+    NoSource {
+        /// The source as it was given, or what of it is missing.
+        pattern: String,
+    },
+    /// A layer of an image would take the entry for something else.
+    #[error(
+        "{path:?} can't be in a layer of an image: names that begin with .wh. stand for what is gone"
+    )]
+    NotInLayers {
+        /// The entry.
+        path: PathBuf,
+    },
     /// The stream isn't a tar archive.
     #[error("not a tar archive: {reason}")]
     NotAnArchive {

@@ -15,25 +15,35 @@ mod attributes;
 mod changes;
 mod copy;
 mod data;
+mod digest;
 mod error;
+mod filter;
 mod links;
 pub mod memory;
 mod meta;
 mod pack;
+mod pattern;
 mod place;
 mod populate;
 mod remove;
 mod resolve;
+mod sources;
 mod sys;
 mod unpack;
 mod usage;
 
 pub use changes::{Comparison, Difference, Stacking, changes};
-pub use copy::{Copied, CopyOptions, Existing, Progress, copy_tree};
+pub use copy::{
+    Archives, Copied, CopyFrom, CopyInto, CopyOptions, Existing, Progress, copy_in, copy_tree,
+};
+pub use digest::digest_sources;
 pub use error::{Step, TreeError};
-pub use pack::{Choice, Chooser, PackOptions, Packed, is_kernels, pack_chosen, pack_tar};
+pub use filter::{Filter, Keep};
+pub use pack::{
+    Choice, Chooser, LayerOf, PackOptions, Packed, is_kernels, pack_chosen, pack_layer, pack_tar,
+};
 pub use populate::{PopulateOutcome, populate, recover_populate};
 pub use remove::{remove_contents, remove_tree, remove_tree_at};
 pub use resolve::{Open, create_dirs_in_root, create_file_in_root, open_in_root};
-pub use unpack::{Rename, UnpackOptions, Unpacked, unpack_tar};
+pub use unpack::{Rename, UnpackOptions, Unpacked, apply_layer, unpack_tar};
 pub use usage::{Usage, usage};

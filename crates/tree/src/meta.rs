@@ -22,6 +22,8 @@ pub(crate) struct Meta {
     pub id: Id,
     pub device: u64,
     pub times: Times,
+    /// When the inode itself was changed; nobody can set it.
+    pub ctime: Timespec,
 }
 
 /// Access and modification time.
@@ -54,6 +56,36 @@ impl Meta {
     pub fn is_dir(&self) -> bool {
         self.kind == FileType::Directory
     }
+
+    /// Whether this is what takes an entry of lower layers away in an overlay: a character device
+    /// without a number.
+    pub fn is_whiteout(&self) -> bool {
+        self.kind == FileType::CharacterDevice && self.device == 0
+    }
+
+    /// What a file has that is nothing but its name.
+    pub fn nothing() -> Self {
+        let never = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        Self {
+            kind: FileType::RegularFile,
+            mode: Mode::empty(),
+            uid: 0,
+            gid: 0,
+            size: 0,
+            blocks: 0,
+            links: 1,
+            id: (0, 0),
+            device: 0,
+            times: Times {
+                atime: never,
+                mtime: never,
+            },
+            ctime: never,
+        }
+    }
 }
 
 impl From<&Stat> for Meta {
@@ -81,6 +113,10 @@ impl From<&Stat> for Meta {
                     tv_sec: stat.st_mtime as _,
                     tv_nsec: stat.st_mtime_nsec as _,
                 },
+            },
+            ctime: Timespec {
+                tv_sec: stat.st_ctime as _,
+                tv_nsec: stat.st_ctime_nsec as _,
             },
         }
     }

@@ -6,6 +6,7 @@
 mod choice;
 mod content;
 mod header;
+mod layer;
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
@@ -26,6 +27,7 @@ use choice::Pending;
 pub use choice::{Choice, Chooser, PackOptions};
 use content::{Content, Contents};
 use header::{END, Head, Kind};
+pub use layer::{LayerOf, pack_layer};
 
 /// Directories of the walk that stay open; see the copy's constant of the same name.
 const OPEN_LEVELS: usize = 64;
@@ -51,6 +53,8 @@ pub struct Packed {
     /// Files that had another size when they had been read than before. They were cut to the size
     /// that the archive had announced, or filled up with zeros.
     pub changed: u64,
+    /// Entries that say that something is gone, in layers.
+    pub whiteouts: u64,
 }
 
 /// Packs the entry `name` of the directory `parent`, with everything in it, to an uncompressed tar
@@ -107,14 +111,9 @@ fn pack(
     to: &mut dyn Write,
 ) -> Result<Packed, TreeError> {
     let mut packer = Packer {
-        to,
         options,
-        pending: Vec::new(),
         root: as_name.as_os_str().len(),
-        packed: Packed::default(),
-        path: as_name.as_os_str().as_bytes().to_vec(),
-        contents: Contents::default(),
-        links: HashMap::new(),
+        ..Packer::new(to, as_name.as_os_str().as_bytes().to_vec())
     };
     let at_root = |fault: Fault| fault.at(as_name);
     let parent = sys::reopen(parent).step(Step::Opening).map_err(at_root)?;
@@ -160,6 +159,8 @@ enum Outcome {
 /// A failed step, or one whose entry has turned out to be of another type than it was.
 enum Failure {
     Fault(Fault),
+    /// One that names its entry already.
+    Whole(TreeError),
     /// The stream took no more.
     Stream(std::io::Error),
     Changed,
@@ -169,6 +170,12 @@ enum Failure {
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
+    }
+}
+
+impl From<TreeError> for Failure {
+    fn from(error: TreeError) -> Self {
+        Self::Whole(error)
     }
 }
 
@@ -196,6 +203,24 @@ struct Packer<'w, 'c> {
     path: Vec<u8>,
     contents: Contents,
     links: HashMap<Id, FirstName>,
+    /// The archive is a layer of an image.
+    is_layer: bool,
+}
+
+impl<'w> Packer<'w, 'static> {
+    fn new(to: &'w mut dyn Write, path: Vec<u8>) -> Self {
+        Self {
+            to,
+            options: PackOptions::default(),
+            pending: Vec::new(),
+            root: 0,
+            packed: Packed::default(),
+            path,
+            contents: Contents::default(),
+            links: HashMap::new(),
+            is_layer: false,
+        }
+    }
 }
 
 impl Packer<'_, '_> {
@@ -208,8 +233,7 @@ impl Packer<'_, '_> {
                 self.leave(&mut stack)?;
                 continue;
             };
-            self.path.push(b'/');
-            self.path.extend_from_slice(entry.name.to_bytes());
+            self.push(&entry.name);
             let Some(dir) = &frame.fd else {
                 return Err(self.failed(Step::Reading, Errno::BADF));
             };
@@ -262,6 +286,7 @@ impl Packer<'_, '_> {
         name: &CStr,
         mut kind: FileType,
     ) -> Result<Outcome, TreeError> {
+        self.check_name(name)?;
         for _ in 0..TRIES {
             match self.entry_of(dir, name, kind) {
                 Ok(outcome) => return Ok(outcome),
@@ -276,6 +301,7 @@ impl Packer<'_, '_> {
     fn error(&self, failure: Failure) -> TreeError {
         match failure {
             Failure::Fault(fault) => self.failed(fault.step, fault.errno),
+            Failure::Whole(error) => error,
             Failure::Stream(source) => TreeError::Io {
                 step: Step::Writing,
                 path: self.shown(),
@@ -381,6 +407,9 @@ impl Packer<'_, '_> {
         if meta.kind != kind {
             return Err(Failure::Changed);
         }
+        if self.is_layer && meta.is_whiteout() {
+            return Ok(());
+        }
         let links = matches!(kind, FileType::Symlink | FileType::Fifo);
         if links && self.linked(&meta)? {
             return Ok(());
@@ -464,7 +493,11 @@ impl Packer<'_, '_> {
         let (uid, gid) = self.options.owner.unwrap_or((meta.uid, meta.gid));
         let head = Head {
             kind,
-            name: self.path.get(..length).unwrap_or_default(),
+            name: match self.path.get(..length).unwrap_or_default() {
+                // The root of a layer.
+                b"" => b".",
+                path => path,
+            },
             meta: &Meta { uid, gid, ..*meta },
             attributes,
         };

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A directory of the walked tree. Paths are only put together when an error needs one: the depth
@@ -19,6 +19,12 @@ impl Place {
             parent: None,
             name: CString::default(),
         })
+    }
+
+    /// The directory of this path, which has nothing but names in it.
+    pub fn of(path: &Path) -> Arc<Self> {
+        let names = path.iter().filter_map(crate::sys::c_name);
+        names.fold(Self::root(), |place, name| place.child(&name))
     }
 
     /// Whether this is the root of the tree.

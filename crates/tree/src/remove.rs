@@ -37,7 +37,7 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &Path) -> Result<bool, TreeErro
         Removed::Missing => Ok(false),
         Removed::Gone => Ok(true),
         Removed::Directory(dir) => {
-            empty(dir, place.child(&entry))?;
+            empty(dir, place.child(&entry), None)?;
             remove_dir(parent, &entry).map_err(|fault| mount_or(fault, name.to_owned()))?;
             Ok(true)
         }
@@ -69,7 +69,49 @@ pub fn remove_contents(dir: BorrowedFd<'_>) -> Result<(), TreeError> {
     let dir = sys::reopen(dir)
         .step(Step::Opening)
         .map_err(|fault| fault.at("."))?;
-    empty(dir, Place::root())
+    empty(dir, Place::root(), None).map(drop)
+}
+
+/// Says of an entry, by its directory and its name in there, whether it stays.
+pub(crate) type Stays<'a> = &'a dyn Fn(Id, &CStr) -> bool;
+
+/// Removes an entry with everything in it, but for what stays and the directories that it is in.
+/// `path` is for errors alone.
+pub(crate) fn remove_unless(
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+    path: &Path,
+    stays: Stays<'_>,
+) -> Result<(), TreeError> {
+    let failed = |fault: Fault| fault.at(path);
+    let id = Meta::of(parent).step(Step::Reading).map_err(failed)?.id;
+    let itself = stays(id, name);
+    let place = Place::of(path.parent().unwrap_or(Path::new("")));
+    let kind = match Meta::at(parent, name) {
+        Ok(meta) => meta.kind,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(failed(Fault::new(Step::Reading, errno))),
+    };
+    if itself && kind != FileType::Directory {
+        return Ok(());
+    }
+    let Removed::Directory(dir) = remove_leaf_or_open(parent, name, kind, &place)? else {
+        return Ok(());
+    };
+    if empty(dir, place.child(name), Some(stays))? && !itself {
+        remove_dir(parent, name).map_err(|fault| mount_or(fault, path.to_owned()))?;
+    }
+    Ok(())
+}
+
+/// Removes everything in an open directory, but for what stays and the directories that it is in.
+/// `path` is for errors alone.
+pub(crate) fn remove_contents_unless(
+    dir: OwnedFd,
+    path: &Path,
+    stays: Stays<'_>,
+) -> Result<(), TreeError> {
+    empty(dir, Place::of(path), Some(stays)).map(drop)
 }
 
 struct Frame {
@@ -80,6 +122,8 @@ struct Frame {
     /// The name in the directory above; the last part of `place`.
     name: std::ffi::CString,
     rounds: u32,
+    /// The directory itself, or something in it, stays.
+    stays: bool,
 }
 
 impl Frame {
@@ -97,7 +141,15 @@ impl Frame {
             place,
             name: name.to_owned(),
             rounds: 0,
+            stays: false,
         })
+    }
+
+    fn is_directory(&self, entry: &Entry) -> Result<bool, TreeError> {
+        match (entry.kind, Meta::at(self.get()?, &entry.name)) {
+            (FileType::Unknown, Ok(meta)) => Ok(meta.is_dir()),
+            (kind, _) => Ok(kind == FileType::Directory),
+        }
     }
 
     fn get(&self) -> Result<BorrowedFd<'_>, TreeError> {
@@ -106,18 +158,29 @@ impl Frame {
     }
 }
 
-/// Empties an open directory, with a stack of its own instead of recursion.
-fn empty(dir: OwnedFd, place: Arc<Place>) -> Result<(), TreeError> {
+/// Empties an open directory, with a stack of its own instead of recursion. Whether it is empty now.
+fn empty(dir: OwnedFd, place: Arc<Place>, stays: Option<Stays<'_>>) -> Result<bool, TreeError> {
     let mut stack = vec![Frame::open(dir, place, c".")?];
+    let mut emptied = true;
     while let Some(frame) = stack.last_mut() {
         let Some(entry) = frame.entries.next() else {
+            emptied = !frame.stays;
             leave(&mut stack)?;
             continue;
         };
+        let entry_stays = stays.is_some_and(|stays| stays(frame.id, &entry.name));
+        if entry_stays {
+            frame.stays = true;
+            if !frame.is_directory(&entry)? {
+                continue;
+            }
+        }
         let removed = remove_leaf_or_open(frame.get()?, &entry.name, entry.kind, &frame.place)?;
         if let Removed::Directory(dir) = removed {
             let place = frame.place.child(&entry.name);
-            stack.push(Frame::open(dir, place, &entry.name)?);
+            let mut next = Frame::open(dir, place, &entry.name)?;
+            next.stays = entry_stays;
+            stack.push(next);
             let far_up = stack
                 .len()
                 .checked_sub(OPEN_LEVELS)
@@ -127,7 +190,7 @@ fn empty(dir: OwnedFd, place: Arc<Place>) -> Result<(), TreeError> {
             }
         }
     }
-    Ok(())
+    Ok(emptied)
 }
 
 /// Removes the innermost directory, which should be empty by now; one that got new entries is
@@ -147,6 +210,10 @@ fn leave(stack: &mut Vec<Frame>) -> Result<(), TreeError> {
             path: parent.place.path(),
         };
         parent.fd = Some(reopened.ok_or_else(changed)?);
+    }
+    if frame.stays {
+        parent.stays = true;
+        return Ok(());
     }
     match remove_dir(parent.get()?, &frame.name) {
         Ok(()) => Ok(()),

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::error::{Fault, InStep, Step, TreeError};
@@ -101,6 +101,16 @@ pub fn create_dirs_in_root(
     path: &Path,
     mode: u32,
 ) -> Result<OwnedFd, TreeError> {
+    create_owned_dirs_in_root(root, path, mode, None)
+}
+
+/// As [`create_dirs_in_root`]; new directories get this owner.
+pub(crate) fn create_owned_dirs_in_root(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> Result<OwnedFd, TreeError> {
     let flags = Open::Directory.flags();
     match resolve(root, path, flags) {
         Err(Fault {
@@ -109,7 +119,7 @@ pub fn create_dirs_in_root(
         }) => {}
         other => return other.map_err(|fault| fault.at(path)),
     }
-    let make = Make::Directories(mode_of(mode));
+    let make = Make::Directories(mode_of(mode), owner);
     again(|| Walk::new(root, make).run(path, flags)).map_err(|fault| fault.at(path))
 }
 
@@ -197,7 +207,8 @@ fn again(mut walk: impl FnMut() -> Result<OwnedFd, Fault>) -> Result<OwnedFd, Fa
 #[derive(Debug, Clone, Copy)]
 enum Make {
     Nothing,
-    Directories(Mode),
+    /// With this mode, and this owner if it isn't the process's own.
+    Directories(Mode, Option<(u32, u32)>),
     File(Mode),
 }
 
@@ -342,21 +353,30 @@ impl<'r> Walk<'r> {
 
     /// Opens a directory on the way, made if need be.
     fn directory(&self, name: &CStr) -> Result<OwnedFd, Fault> {
-        let mode = match self.make {
+        let (mode, owner) = match self.make {
             Make::Nothing => return raced(sys::open_dir(self.here(), name), self.here(), name),
-            Make::Directories(mode) => mode,
-            Make::File(_) => Mode::from_raw_mode(0o755),
+            Make::Directories(mode, owner) => (mode, owner),
+            Make::File(_) => (Mode::from_raw_mode(0o755), None),
         };
         match sys::open_dir(self.here(), name) {
-            Err(Errno::NOENT) => self.make_directory(name, mode),
+            Err(Errno::NOENT) => self.make_directory(name, mode, owner),
             other => raced(other, self.here(), name),
         }
     }
 
-    fn make_directory(&self, name: &CStr, mode: Mode) -> Result<OwnedFd, Fault> {
+    fn make_directory(
+        &self,
+        name: &CStr,
+        mode: Mode,
+        owner: Option<(u32, u32)>,
+    ) -> Result<OwnedFd, Fault> {
         match rustix::fs::mkdirat(self.here(), name, mode) {
             Ok(()) => {
                 let dir = sys::open_dir(self.here(), name).step(Step::Creating)?;
+                if let Some((uid, gid)) = owner {
+                    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+                    rustix::fs::fchown(&dir, Some(uid), Some(gid)).step(Step::SettingOwner)?;
+                }
                 rustix::fs::fchmod(&dir, mode).step(Step::SettingMode)?;
                 Ok(dir)
             }
@@ -373,8 +393,8 @@ impl<'r> Walk<'r> {
         let here = self.here();
         let open = || rustix::fs::openat(here, name, flags | OFlags::NOFOLLOW, Mode::empty());
         let opened = match (open(), self.make) {
-            (Err(Errno::NOENT), Make::Directories(mode)) => {
-                drop(self.make_directory(name, mode)?);
+            (Err(Errno::NOENT), Make::Directories(mode, owner)) => {
+                drop(self.make_directory(name, mode, owner)?);
                 open()
             }
             (Err(Errno::NOENT), Make::File(mode)) => {

@@ -110,11 +110,27 @@ pub(crate) fn open_dir_same_mount(
 /// Opens the directory that these names lead to from `root`, refusing links and (with `EXDEV`)
 /// mounts. The whole path may be longer than the system's limit.
 pub(crate) fn open_chain(root: BorrowedFd<'_>, names: &[&CStr]) -> rustix::io::Result<OwnedFd> {
+    open_chain_by(root, names, open_dir_same_mount)
+}
+
+/// As [`open_chain`], but mounts are no obstacle.
+pub(crate) fn open_chain_across(
+    root: BorrowedFd<'_>,
+    names: &[&CStr],
+) -> rustix::io::Result<OwnedFd> {
+    open_chain_by(root, names, open_dirs)
+}
+
+fn open_chain_by(
+    root: BorrowedFd<'_>,
+    names: &[&CStr],
+    open: impl Fn(BorrowedFd<'_>, &CStr) -> rustix::io::Result<OwnedFd>,
+) -> rustix::io::Result<OwnedFd> {
     let mut dir = reopen(root)?;
     let mut rest = names;
     while !rest.is_empty() {
         let (taken, path) = first_names(rest);
-        dir = open_dir_same_mount(dir.as_fd(), &path)?;
+        dir = open(dir.as_fd(), &path)?;
         rest = rest.get(taken..).unwrap_or_default();
     }
     Ok(dir)
@@ -145,6 +161,33 @@ fn first_names(names: &[&CStr]) -> (usize, CString) {
 fn first_names(names: &[&CStr]) -> (usize, CString) {
     let first = names.first().map(|name| (*name).to_owned());
     (1, first.unwrap_or_default())
+}
+
+/// Opens a directory below `parent`, refusing links.
+#[cfg(target_os = "linux")]
+fn open_dirs(parent: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::{ResolveFlags, openat2};
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    match openat2(parent, path, DIRECTORY, Mode::empty(), resolve) {
+        Err(Errno::NOSYS) => open_dirs_one_by_one(parent, path),
+        other => other,
+    }
+}
+
+/// Opens a directory below `parent`, refusing links.
+#[cfg(not(target_os = "linux"))]
+fn open_dirs(parent: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<OwnedFd> {
+    open_dirs_one_by_one(parent, path)
+}
+
+fn open_dirs_one_by_one(parent: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<OwnedFd> {
+    let mut dir = None;
+    for name in path.to_bytes().split(|byte| *byte == b'/') {
+        let name = CString::new(name).unwrap_or_default();
+        let above = dir.as_ref().map_or(parent, AsFd::as_fd);
+        dir = Some(open_dir(above, &name)?);
+    }
+    dir.ok_or(Errno::NOENT)
 }
 
 /// As [`open_dir_same_mount`], name by name where `path` has several.
@@ -219,4 +262,9 @@ pub(crate) fn sync_dir(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
         Err(Errno::INVAL | Errno::NOSYS) => sync_file_system(dir),
         other => other,
     }
+}
+
+/// A name as a path, for errors.
+pub(crate) fn shown(name: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(name.to_bytes()))
 }

@@ -6,17 +6,19 @@
 
 mod archive;
 mod header;
+mod layer;
 mod pax;
 mod rename;
 mod write;
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use crate::error::TreeError;
 use archive::Archive;
+pub(crate) use layer::WHITEOUT;
 use write::Writer;
 
 /// What an archive may do. The default takes every honest archive without device nodes.
@@ -108,7 +110,7 @@ pub fn unpack_tar(
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Unpacked, TreeError> {
     let mut archive = Archive::new(archive, progress, options.end_mark);
-    let mut writer = Writer::new(root, options)?;
+    let mut writer = Writer::new(root, options, false)?;
     while let Some(mut member) = archive.next()? {
         if options.plain {
             member.mode &= 0o1777;
@@ -122,4 +124,52 @@ pub fn unpack_tar(
         writer.write(&mut archive, member)?;
     }
     writer.finish()
+}
+
+/// As much of a layer is read at once for headers and small files. Larger reads go past the buffer.
+const BUFFER: usize = 64 << 10;
+
+/// Applies an uncompressed layer of an image (OCI image specification, `layer.md`) to the directory
+/// `root`.
+///
+/// Kept is what [`unpack_tar`] keeps. An entry replaces what is there, whatever it is and holds, but a
+/// directory in place of a directory keeps its entries. `.wh.NAME` and `.wh..wh..opq` take away what
+/// was there before, and never what the layer itself has added, in whichever order they come; AUFS's
+/// other files are left out. Names with a slash at their beginning are taken to be relative. Of the
+/// options the limits count: device nodes are always left out, and so are attributes of overlay file
+/// systems, and an end mark isn't needed.
+///
+/// `root` may be (and for many layers is) a mounted overlay.
+///
+/// # Errors
+/// As [`unpack_tar`]. What was applied before the error stays.
+pub fn apply_layer(
+    archive: &mut dyn Read,
+    root: BorrowedFd<'_>,
+    options: &UnpackOptions,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Unpacked, TreeError> {
+    let options = UnpackOptions {
+        devices: false,
+        skip_devices: true,
+        end_mark: false,
+        ..options.clone()
+    };
+    let mut buffered = BufReader::with_capacity(BUFFER, archive);
+    let mut archive = Archive::new(&mut buffered, progress, options.end_mark);
+    let mut writer = Writer::new(root, &options, true)?;
+    while let Some(mut member) = archive.next()? {
+        let dropped = layer::tame(&mut member);
+        writer.write_layers(&mut archive, member, dropped)?;
+    }
+    writer.finish()
+}
+
+/// Whether a stream that begins like this is a tar archive with something in it.
+pub(crate) fn begins_archive(head: &[u8]) -> bool {
+    let Ok(block) = head.try_into() else {
+        return false;
+    };
+    let header = header::Header(block);
+    !header.is_zero() && header.checksum_fits()
 }

@@ -13,13 +13,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use common::{Dir, Facts, assert_same, facts, scratch, set_xattr};
+use common::{Dir, Facts, Mounted, assert_same, facts, scratch, set_xattr};
 use kleene_tree::{
-    CopyOptions, PopulateOutcome, UnpackOptions, copy_tree, pack_tar, populate, unpack_tar, usage,
+    CopyOptions, LayerOf, PopulateOutcome, UnpackOptions, apply_layer, copy_tree, pack_layer,
+    pack_tar, populate, unpack_tar, usage,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -184,6 +186,196 @@ fn archived(root: &Path) -> BTreeMap<PathBuf, Facts> {
         }
     }
     found
+}
+
+/// What is done to a tree, to the entry of this number.
+#[derive(Debug, Clone)]
+enum Edit {
+    Remove(usize),
+    /// Gives it other attributes.
+    Dress(usize, Box<Entry>),
+    /// Another content of the same length, at the same time.
+    Rewrite(usize),
+    Rename(usize, usize),
+    Link(usize, usize),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let which = any::<usize>;
+    prop_oneof![
+        2 => which().prop_map(Edit::Remove),
+        1 => (which(), entry()).prop_map(|(which, entry)| Edit::Dress(which, Box::new(entry))),
+        2 => which().prop_map(Edit::Rewrite),
+        1 => (which(), which()).prop_map(|(one, other)| Edit::Rename(one, other)),
+        1 => (which(), which()).prop_map(|(one, other)| Edit::Link(one, other)),
+    ]
+}
+
+/// Changes a tree. What the system refuses is left out.
+fn change(root: &Path, edits: &[Edit], more: &[Entry]) {
+    for edit in edits {
+        let paths: Vec<PathBuf> = facts(root).into_keys().collect();
+        let of = |which: &usize| root.join(&paths[which % paths.len()]);
+        match edit {
+            Edit::Remove(which) => {
+                let path = of(which);
+                let _refused = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+                fs::create_dir_all(root).unwrap();
+            }
+            Edit::Dress(which, entry) => dress(&of(which), entry),
+            Edit::Rewrite(which) => {
+                let path = of(which);
+                let meta = fs::symlink_metadata(&path).unwrap();
+                if meta.is_file() && meta.len() > 0 {
+                    let file = File::options().write(true).open(&path).unwrap();
+                    file.write_all_at(b"#", meta.len() / 2).unwrap();
+                    file.set_modified(meta.modified().unwrap()).unwrap();
+                }
+            }
+            Edit::Rename(one, other) => {
+                let _refused = fs::rename(of(one), of(other));
+            }
+            Edit::Link(one, other) => {
+                let _refused = fs::hard_link(of(one), of(other).join("linked"));
+            }
+        }
+    }
+    build(root, more);
+}
+
+/// What layers keep of a tree: no sockets, no device nodes, and not the root's time.
+fn layered(root: &Path) -> BTreeMap<PathBuf, Facts> {
+    let mut found = archived(root);
+    found.retain(|_, facts| {
+        let kind = FileType::from_raw_mode(facts.mode);
+        kind != FileType::CharacterDevice && kind != FileType::BlockDevice
+    });
+    found.get_mut(Path::new("")).unwrap().mtime = (0, 0);
+    // Overlays count names that are gone.
+    let mut names = BTreeMap::<PathBuf, usize>::new();
+    for facts in found.values() {
+        if let Some(first) = &facts.same_as {
+            *names.entry(first.clone()).or_default() += 1;
+        }
+    }
+    for facts in found.values_mut() {
+        facts.same_as = facts.same_as.take().filter(|first| names[first] > 1);
+    }
+    found
+}
+
+/// Tells the first difference in a few words: contents are long.
+#[track_caller]
+fn assert_layered(left: &Path, right: &Path) {
+    let (left, right) = (layered(left), layered(right));
+    let short = |facts: Option<&Facts>| {
+        facts.map(|facts| {
+            let names: Vec<_> = facts.xattrs.keys().collect();
+            let first = facts.content.get(..40).unwrap_or(&facts.content);
+            let Facts {
+                mode,
+                uid,
+                gid,
+                mtime,
+                size,
+                same_as,
+                ..
+            } = facts;
+            format!("{mode:o} {uid} {gid} {mtime:?} {size} {same_as:?} {names:?} {first:?}")
+        })
+    };
+    for path in left.keys().chain(right.keys()) {
+        let (left, right) = (left.get(path), right.get(path));
+        assert!(
+            left == right,
+            "{path:?}: {:?}\n{:?}",
+            short(left),
+            short(right)
+        );
+    }
+}
+
+/// A layer between two trees, which must be the same each time.
+fn layer(old: Option<&Path>, new: &Path, apart: Option<&[&Path]>) -> Vec<u8> {
+    let open = |path: &Path| File::open(path).unwrap();
+    let (old, new) = (old.map(open), open(new));
+    let apart: Option<Vec<_>> =
+        apart.map(|apart| apart.iter().map(|path| open(path).into()).collect());
+    let of = LayerOf {
+        below: old.as_ref().map(AsFd::as_fd),
+        root: new.as_fd(),
+        apart: apart.as_deref(),
+    };
+    let pack = || {
+        let mut bytes = Vec::new();
+        pack_layer(&of, &mut bytes).unwrap();
+        bytes
+    };
+    let bytes = pack();
+    assert_eq!(bytes, pack());
+    bytes
+}
+
+fn apply(layer: &[u8], root: &Path) {
+    let root = File::open(root).unwrap();
+    let go_on = &mut |_| ControlFlow::Continue(());
+    let mut layer = layer;
+    apply_layer(&mut layer, root.as_fd(), &UnpackOptions::default(), go_on).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    let (from, to) = (File::open(from).unwrap(), File::open(to).unwrap());
+    copy_tree(from.as_fd(), to.as_fd(), &CopyOptions::default()).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn layers_make_one_tree_of_another(
+        entries in vec(entry(), 0..30),
+        edits in vec(edit(), 0..8),
+        more in vec(entry(), 0..8),
+    ) {
+        let scratch = scratch();
+        let old = Dir::new(&scratch, "old");
+        build(&old.path, &entries);
+
+        // Alone, and between a tree and a copy of it that has been changed.
+        let whole = Dir::new(&scratch, "whole");
+        apply(&layer(None, &old.path, None), &whole.path);
+        assert_layered(&whole.path, &old.path);
+        let (new, applied) = (scratch.path().join("new"), scratch.path().join("applied"));
+        copy(&old.path, &new);
+        copy(&old.path, &applied);
+        change(&new, &edits, &more);
+        apply(&layer(Some(&old.path), &new, None), &applied);
+        assert_layered(&applied, &new);
+
+        // The same in an overlay.
+        for name in ["upper", "work", "merged", "empty", "again"] {
+            fs::create_dir(scratch.path().join(name)).unwrap();
+        }
+        let path = |name: &str| scratch.path().join(name);
+        let mount = |upper: &str, work: &str, at: &str| {
+            let [upper, work] = [upper, work].map(|name| path(name).display().to_string());
+            let lower = old.path.display();
+            let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+            Mounted::new("overlay", &path(at), "overlay", &options)
+        };
+        let _merged = mount("upper", "work", "merged");
+        change(&path("merged"), &edits, &more);
+        let made = layer(Some(&old.path), &path("merged"), Some(&[&path("upper")]));
+        let twice = path("twice");
+        copy(&old.path, &twice);
+        apply(&made, &twice);
+        assert_layered(&twice, &path("merged"));
+        fs::create_dir(path("more-work")).unwrap();
+        let _again = mount("empty", "more-work", "again");
+        apply(&made, &path("again"));
+        assert_layered(&path("again"), &path("merged"));
+    }
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 //! Text from outside becomes one of these types at the border; behind it nobody checks again. Every
 //! type's `FromStr` error is a sentence for the person who typed the text.
 
+mod checksum;
 mod digest;
 mod env;
 mod id;
@@ -21,6 +22,7 @@ mod span;
 mod text;
 mod time;
 
+pub use checksum::{Algorithm, Checksum, ChecksumError};
 pub use digest::{Digest, DigestAlgorithm, DigestError};
 pub use env::{EnvError, EnvVar, merge_env};
 pub use id::{ContainerId, ExecId, IdError, IdPrefix, ImageId, NetworkId};

@@ -39,12 +39,17 @@ fn copy_into_etc(from: &Path, name: &str, into: &Path) -> Result<(), UserlandErr
     replace(etc.as_fd(), name, &content).map_err(|error| io_error(action(), error))
 }
 
-/// Replaces the entry `name`, which may be a link to anywhere, by a file.
-fn replace(dir: BorrowedFd<'_>, name: &str, content: &[u8]) -> io::Result<()> {
+/// Removes the entry `name`, if it is there.
+pub(crate) fn remove(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno.into()),
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
+}
+
+/// Replaces the entry `name`, which may be a link to anywhere, by a file.
+pub(crate) fn replace(dir: BorrowedFd<'_>, name: &str, content: &[u8]) -> io::Result<()> {
+    remove(dir, name)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
     let mut file = File::from(rustix::fs::openat(dir, name, flags, mode)?);

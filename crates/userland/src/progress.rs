@@ -1,5 +1,6 @@
 //! Tells the caller how far things are, but not more often than a person can see.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use kleene_doors::userland::{Progress, ProgressSink, UserlandError};
@@ -52,6 +53,18 @@ impl<'s> Reporter<'s> {
         self.tell(done)
     }
 
+    /// A program that is followed has written a line, or nothing for a while.
+    pub fn heard(&mut self, line: Option<&str>) -> ControlFlow<()> {
+        let go_on = match line {
+            Some(line) => self.step(line, 0, None),
+            None => self.done(0),
+        };
+        match go_on {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
     fn tell(&mut self, done: u64) -> Result<(), UserlandError> {
         self.last = Some(Instant::now());
         let progress = Progress {
@@ -69,8 +82,6 @@ impl<'s> Reporter<'s> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::ControlFlow;
-
     use super::*;
 
     #[test]

@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use common::{Room, SmallDisk, archive, bzip2, entry, gzip, noise, rootfs, xz, zstd};
+use common::{Room, SmallDisk, archive, bzip2, entry, gzip, names, noise, rootfs, xz, zstd};
 use kleene_doors::userland::{Extras, Source, Userland, UserlandError};
 use kleene_userland::SystemUserland;
 use tar::EntryType;
@@ -116,6 +116,7 @@ fn extras_replace_what_the_archive_has() {
     let extras = Extras {
         resolv_conf: true,
         localtime: true,
+        update: false,
     };
     let userland = SystemUserland::new(room.cache());
     let source = Source::Archive { url: url(&file) };
@@ -225,13 +226,6 @@ fn hostile_archives_touch_nothing_outside() {
     }
 }
 
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap().flatten();
-    entries
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect()
-}
-
 #[test]
 fn what_is_no_tar_archive_is_named() {
     for (content, part) in [
@@ -313,23 +307,4 @@ fn break_cancels() {
         "{:?}",
         later.result
     );
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn automatic_fetching_says_what_to_use_instead() {
-    let room = Room::new();
-    let mut sink = |_| ControlFlow::Continue(());
-    let result = SystemUserland::new(room.cache()).fill(
-        &Source::Auto,
-        Extras::default(),
-        &room.root(),
-        &mut sink,
-    );
-    match result {
-        Err(UserlandError::Unsupported(message)) => {
-            assert!(message.contains("'host'"), "{message}")
-        }
-        other => panic!("{other:?}"),
-    }
 }

@@ -114,6 +114,7 @@ fn programs_run_in_it() {
     let extras = Extras {
         resolv_conf: true,
         localtime: true,
+        update: false,
     };
     let (result, told) = fill_with(&[], extras, into.path());
     let defaults = result.unwrap();

@@ -144,6 +144,8 @@ pub enum BlobStep {
     Downloading,
     /// It is going to the registry.
     Uploading,
+    /// Its files are being written.
+    Unpacking,
     /// The registry has it in another repository, and took it from there.
     Mounted,
     /// The connection broke, for this reason; it goes on after a pause.

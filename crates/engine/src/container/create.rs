@@ -5,15 +5,17 @@ use std::collections::BTreeSet;
 use kleene_doors::host::{CopyUp, Network, SourceKind};
 use kleene_doors::storage::{Dataset, Root, Snapshot};
 use kleene_store::{
-    ContainerRecord, ImageConfig, ImageRecord, NetworkDriver, OperationId, Step, VolumeRecord,
+    ContainerRecord, ImageConfig, ImageRecord, ImageSnapshot, NetworkDriver, OperationId, Step,
+    VolumeRecord,
 };
 use kleene_types::{
-    ContainerId, ContainerName, ContainerPath, EnvVar, HealthCheck, Init, MountKind, MountSpec,
-    Resources, RestartPolicy, SnapshotName, Span, Timestamp, VolumeName, merge_env,
+    ContainerId, ContainerName, ContainerPath, EnvVar, HealthCheck, ImageRef, Init, MountKind,
+    MountSpec, Resources, RestartPolicy, Span, Timestamp, VolumeName, merge_env,
 };
 
 use super::name_taken;
 use crate::events::NewEvent;
+use crate::image::lineage::of_dataset;
 use crate::later::UNSTARTED;
 use crate::locks::{Key, Mode};
 use crate::{Done, Engine, EngineError, Later, NewContainer, names};
@@ -34,9 +36,9 @@ impl Engine {
     /// [`EngineError::Conflict`] for a name that is taken. Then nothing was created.
     pub fn container_create(&self, new: NewContainer) -> Result<Done, EngineError> {
         let image = self.find_image(&new.image)?;
-        let snapshot = image_snapshot(&image, &new)?;
+        let snapshot = self.wanted_snapshot(&image, &new.image)?;
         let warnings = self.validate(&new)?;
-        let record = self.draft(new, &image)?;
+        let record = self.draft(new, &image, snapshot)?;
         let volumes = volumes_of(&record.mounts);
         let _locks = self.locks.hold(
             volumes
@@ -49,13 +51,7 @@ impl Engine {
         }
         let steps = self.steps(&record, &volumes)?;
         self.journalled(&steps, |operation| {
-            self.build(
-                &record,
-                &Snapshot {
-                    dataset: Dataset::Image(image.id.clone()),
-                    name: snapshot,
-                },
-            )?;
+            self.build(&record, &of_dataset(&record.origin()))?;
             let created = self.provide_volumes(&record)?;
             self.record_container(operation, &record, &created)
         })?;
@@ -113,10 +109,26 @@ impl Engine {
         }
     }
 
+    /// The snapshot that a reference asks for, when it asks for one.
+    fn wanted_snapshot(
+        &self,
+        image: &ImageRecord,
+        reference: &ImageRef,
+    ) -> Result<Option<ImageSnapshot>, EngineError> {
+        let Some(wanted) = &reference.snapshot else {
+            return Ok(None);
+        };
+        match self.locate_snapshot(image, wanted)? {
+            None => Err(EngineError::ImageNotFound(reference.to_string())),
+            found => Ok(found),
+        }
+    }
+
     fn draft(
         &self,
         new: NewContainer,
         image: &ImageRecord,
+        snapshot: Option<ImageSnapshot>,
     ) -> Result<ContainerRecord, EngineError> {
         let name = match new.name {
             Some(name) => name,
@@ -164,6 +176,7 @@ impl Engine {
             stopped_by_user: false,
             restarts: 0,
             anonymous_volumes,
+            snapshot,
         })
     }
 
@@ -442,23 +455,8 @@ pub(crate) fn refuse_id_as_name(name: &ContainerName) -> Result<(), EngineError>
     }
 }
 
-/// The snapshot that the container is cloned from.
-fn image_snapshot(image: &ImageRecord, new: &NewContainer) -> Result<SnapshotName, EngineError> {
-    let Some(wanted) = &new.image.snapshot else {
-        return Ok(SnapshotName::image());
-    };
-    let known = image
-        .instructions
-        .iter()
-        .any(|(_, taken)| taken.as_ref() == Some(wanted));
-    if known || *wanted == SnapshotName::image() {
-        Ok(wanted.clone())
-    } else {
-        Err(EngineError::ImageNotFound(new.image.to_string()))
-    }
-}
-
-fn unique_destinations(mounts: &[MountSpec]) -> Result<(), EngineError> {
+/// Refuses two mounts at one place.
+pub(crate) fn unique_destinations(mounts: &[MountSpec]) -> Result<(), EngineError> {
     let mut seen = BTreeSet::new();
     match mounts.iter().find(|mount| !seen.insert(&mount.destination)) {
         Some(twice) => Err(EngineError::Invalid(format!(

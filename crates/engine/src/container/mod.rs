@@ -16,7 +16,7 @@ use kleene_types::{ContainerId, ContainerName};
 use crate::running::Init;
 use crate::{ContainerState, ContainerView, Engine, EngineError, ListOptions};
 
-pub(crate) use create::{runtime_network, validate_command};
+pub(crate) use create::{runtime_network, unique_destinations, validate_command};
 pub(crate) use stop::{KILL_LIMIT, ended_meanwhile};
 
 impl Engine {

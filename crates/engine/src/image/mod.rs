@@ -1,11 +1,22 @@
 //! Images: trees that containers are cloned from.
 
+mod config;
 mod create;
-mod platform;
+mod export;
+mod history;
+mod install;
+pub(crate) mod lineage;
 mod remove;
+mod send;
+
+pub use export::{NewCommit, NewImport};
+pub use history::HistoryView;
+pub use install::{Loaded, NewPull};
+pub use remove::{ImagePrune, ImagesPruned};
+pub use send::NewPush;
 
 use kleene_doors::storage::{Dataset, StorageError};
-use kleene_store::{ImageRecord, ImageSnapshot};
+use kleene_store::{ImageRecord, ImageSnapshot, OperationId, StoreError, Transaction};
 use kleene_types::{ImageId, ImageName, ImageTag};
 
 use crate::events::NewEvent;
@@ -87,7 +98,18 @@ impl Engine {
     fn put_tagged(
         &self,
         image: &ImageRecord,
-        operation: Option<kleene_store::OperationId>,
+        operation: Option<OperationId>,
+    ) -> Result<(), EngineError> {
+        self.put_tagged_with(image, |transaction| {
+            operation.map_or(Ok(()), |operation| transaction.finish(operation))
+        })
+    }
+
+    /// As [`Engine::put_tagged`], with what else is written in the same transaction.
+    pub(crate) fn put_tagged_with(
+        &self,
+        image: &ImageRecord,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), EngineError> {
         let holder = match &image.reference {
             Some((name, tag)) => self.store.image_by_tag(name, tag)?,
@@ -95,6 +117,7 @@ impl Engine {
         };
         let holder = holder.filter(|holder| holder.id != image.id);
         self.store.write(|transaction| {
+            transaction.defer_references()?;
             if let Some(holder) = &holder {
                 transaction.put_image(&ImageRecord {
                     reference: None,
@@ -102,7 +125,7 @@ impl Engine {
                 })?;
             }
             transaction.put_image(image)?;
-            operation.map_or(Ok(()), |operation| transaction.finish(operation))
+            work(transaction)
         })?;
         if let Some(holder) = holder {
             let lost = holder.reference.as_ref();
@@ -112,7 +135,7 @@ impl Engine {
     }
 
     /// The record of an image that was found before its lock was taken.
-    fn recorded_image(&self, id: &ImageId) -> Result<ImageRecord, EngineError> {
+    pub(crate) fn recorded_image(&self, id: &ImageId) -> Result<ImageRecord, EngineError> {
         let record = self.store.image(id)?;
         record.ok_or_else(|| EngineError::ImageNotFound(id.to_string()))
     }

@@ -119,6 +119,11 @@ impl Engine {
         let name = self.find_volume(name)?.name;
         let _lock = self.locks.exclusive(Key::Volume(name.clone()));
         self.find_volume(name.as_str())?;
+        if self.builds.uses_volume(&name) {
+            return Err(EngineError::InUse(format!(
+                "volume '{name}' is used by a build: wait for its end"
+            )));
+        }
         let users = self.store.containers_of_volume(&name)?;
         if !users.is_empty() {
             let users: Vec<String> = users

@@ -6,6 +6,7 @@
 pub mod dying;
 pub mod interrupt;
 
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,16 +16,21 @@ use std::time::{Duration, Instant};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{Host, Stdin};
 use kleene_doors::storage::{Dataset, Storage};
-use kleene_doors::userland::{Defaults, Extras, ProgressSink, Source, Userland, UserlandError};
+use kleene_doors::userland::{
+    Defaults, Downloaded, Extras, ProgressSink, Release, Source, Userland, UserlandError,
+};
 use kleene_engine::{
     ContainerState, ContainerView, Doors, Engine, EngineError, ExecStart, ImageSource, Later,
     ListOptions, NewContainer, NewExec, NewImage, Supervisor,
 };
 use kleene_host::fake::{FakeHost, Program};
+use kleene_oci::fake::FakeDistribution;
 use kleene_storage::memory::MemoryStorage;
 use kleene_store::{NetworkDriver, Store};
 use kleene_tree::memory::MemFs;
-use kleene_types::{ContainerId, ExecId, ImageId, MountSpec, Resources, RestartPolicy, VolumeName};
+use kleene_types::{
+    Checksum, ContainerId, ExecId, ImageId, MountSpec, Resources, RestartPolicy, VolumeName,
+};
 
 /// Writes a few files in the place of a download.
 pub struct FakeUserland(pub MemFs);
@@ -50,7 +56,9 @@ impl Userland for FakeUserland {
                 self.0.write(&into.join("half"), b"written");
                 return Err(UserlandError::Invalid(format!("{url} is truncated")));
             }
-            Source::Auto => return Err(UserlandError::Unsupported("use fetch or host".into())),
+            Source::Auto | Source::Bootstrap => {
+                return Err(UserlandError::Unsupported("use fetch or host".into()));
+            }
             _ => {}
         }
         for (path, text) in [
@@ -69,6 +77,36 @@ impl Userland for FakeUserland {
             env: vec!["PATH=/bin".parse().unwrap()],
             name: None,
         })
+    }
+
+    fn fill_from(
+        &self,
+        from: &mut dyn Read,
+        extras: Extras,
+        into: &Path,
+        progress: ProgressSink<'_>,
+    ) -> Result<Defaults, UserlandError> {
+        let mut url = String::new();
+        let read = from.read_to_string(&mut url);
+        read.map_err(|error| UserlandError::Failed {
+            action: "reading the archive".into(),
+            source: error.into(),
+        })?;
+        self.fill(&Source::Archive { url }, extras, into, progress)
+    }
+
+    fn release(&self) -> Result<Release, UserlandError> {
+        Err(UserlandError::Unsupported("use fetch or host".into()))
+    }
+
+    fn download(
+        &self,
+        url: &str,
+        _checksum: Option<&Checksum>,
+        _into: &Path,
+        _progress: ProgressSink<'_>,
+    ) -> Result<Downloaded, UserlandError> {
+        Err(UserlandError::Invalid(format!("nothing is at {url}")))
     }
 }
 
@@ -111,6 +149,7 @@ pub struct World {
     pub fs: MemFs,
     pub storage: Arc<MemoryStorage>,
     pub host: FakeHost,
+    pub distribution: Arc<FakeDistribution>,
     directory: tempfile::TempDir,
     /// That of the last engine.
     supervisor: Mutex<Arc<Threads>>,
@@ -135,6 +174,7 @@ impl World {
             storage: Arc::new(MemoryStorage::new(fs.clone())),
             fs,
             host,
+            distribution: Arc::new(FakeDistribution::new()),
             directory: tempfile::tempdir().unwrap(),
             supervisor: Mutex::default(),
         }
@@ -159,6 +199,7 @@ impl World {
                 storage,
                 host,
                 userland,
+                distribution: self.distribution.clone(),
             },
             store,
             threads.clone(),

@@ -41,6 +41,14 @@ pub enum Op {
     CopyUp,
     /// [`Host::recover_copy_up`](kleene_doors::host::Host::recover_copy_up)
     RecoverCopyUp,
+    /// [`Host::apply_layer`](kleene_doors::host::Host::apply_layer)
+    ApplyLayer,
+    /// [`Host::pack_layer`](kleene_doors::host::Host::pack_layer)
+    PackLayer,
+    /// [`Host::copy_in`](kleene_doors::host::Host::copy_in)
+    CopyIn,
+    /// [`Host::digest_sources`](kleene_doors::host::Host::digest_sources)
+    DigestSources,
     /// [`Host::start`](kleene_doors::host::Host::start)
     Start,
     /// [`Host::attach`](kleene_doors::host::Host::attach)

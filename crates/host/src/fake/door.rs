@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
 use kleene_doors::host::{
     CopyUp, Hooks, Host, HostError, Probe, SourceKind, StartRequest, Started,
+};
+use kleene_doors::layers::{
+    CopiedIn, CopyIn, CopySource, KeepFn, LayerApplied, LayerOptions, LayerPacked,
 };
 use kleene_doors::observe::{PidsUsage, ProcessInfo, Stats};
 use kleene_doors::storage::Root;
@@ -205,6 +209,64 @@ impl Host for FakeHost {
         Ok(!self.fs.list(into).is_empty())
     }
 
+    fn apply_layer(
+        &self,
+        root: &Root,
+        from: &mut dyn Read,
+        options: &LayerOptions,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<LayerApplied, HostError> {
+        self.called(Op::ApplyLayer, root_of(root))?;
+        let _ = (from, options, progress);
+        Err(not_yet())
+    }
+
+    fn pack_layer(
+        &self,
+        below: Option<&Root>,
+        root: &Root,
+        to: &mut dyn Write,
+    ) -> Result<LayerPacked, HostError> {
+        self.called(Op::PackLayer, root_of(root))?;
+        let _ = (below, to);
+        Err(not_yet())
+    }
+
+    fn copy_in(&self, copy: &CopyIn<'_>) -> Result<CopiedIn, HostError> {
+        self.called(
+            Op::CopyIn,
+            format!("{} {}", copy.sources.join(" "), copy.destination),
+        )?;
+        Err(not_yet())
+    }
+
+    fn digest_sources(
+        &self,
+        from: &CopySource<'_>,
+        sources: &[String],
+        keep: KeepFn<'_>,
+    ) -> Result<[u8; 32], HostError> {
+        self.called(Op::DigestSources, sources.join(" "))?;
+        let _ = (from, keep);
+        Err(not_yet())
+    }
+
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError> {
+        let found = self.fs.read(&directory.join(path));
+        match found {
+            Some(content) if content.len() as u64 > limit => Err(HostError::Source(format!(
+                "'{}' is larger than {limit} bytes",
+                path.display()
+            ))),
+            found => Ok(found),
+        }
+    }
+
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         self.called(Op::Start, &request.exec)?;
         self.start_program(request)
@@ -295,4 +357,15 @@ impl Host for FakeHost {
         }
         Ok(())
     }
+}
+
+fn root_of(root: &Root) -> String {
+    match root {
+        Root::Directory { path } => path.display().to_string(),
+        Root::Overlay { upper, .. } => upper.display().to_string(),
+    }
+}
+
+fn not_yet() -> HostError {
+    HostError::Unsupported("the in-memory host has no layers yet".to_owned())
 }

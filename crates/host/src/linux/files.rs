@@ -4,6 +4,7 @@
 //! container's root, without procfs's magic links; from then on everything goes by descriptor.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +15,7 @@ use kleene_doors::files::{FilesOf, PathKind, PathStat, UnpackOptions};
 use kleene_doors::host::HostError;
 use kleene_tree::{Open, Step, TreeError, is_kernels, open_in_root, pack_tar, unpack_tar};
 use kleene_types::Timestamp;
-use rustix::fs::{FileType, Stat, StatVfsMountFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::files_view::{Access, View};
@@ -68,6 +69,44 @@ pub fn stat(view: &View, path: &Path) -> Result<Option<PathStat>, HostError> {
         target,
         leads_to,
     }))
+}
+
+/// Reads a file beneath a directory of the host.
+///
+/// # Errors
+/// [`HostError::Source`] when it is no file, or larger than `limit` bytes.
+pub fn read_beneath(
+    directory: &Path,
+    path: &Path,
+    limit: u64,
+) -> Result<Option<Vec<u8>>, HostError> {
+    let shown = path.display();
+    let action = || format!("reading '{shown}' in '{}'", directory.display());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(directory, flags, Mode::empty())
+        .map_err(|errno| failed(action())(errno.into()))?;
+    let opened = match open_in_root(root.as_fd(), path, Open::File) {
+        Ok(opened) => File::from(opened),
+        Err(TreeError::NotFound { .. } | TreeError::NotADirectory { .. }) => return Ok(None),
+        Err(TreeError::Io { .. } | TreeError::NoSpace { .. } | TreeError::Truncated { .. }) => {
+            return Err(HostError::Source(format!(
+                "'{shown}' is not a regular file"
+            )));
+        }
+        Err(error) => return Err(HostError::Source(format!("'{shown}': {error}"))),
+    };
+    let mut content = Vec::new();
+    // One byte more tells that there is more.
+    opened
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut content)
+        .map_err(failed(action()))?;
+    match content.len() as u64 > limit {
+        true => Err(HostError::Source(format!(
+            "'{shown}' is larger than {limit} bytes"
+        ))),
+        false => Ok(Some(content)),
+    }
 }
 
 /// Packs what is at a path. Where this can only be a directory's, as with `/` or `/.` at its end, a

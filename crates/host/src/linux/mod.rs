@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::io::{Read, Write};
+use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{
     CopyUp, Hooks, Host, HostError, Place, Probe, SourceKind, StartFailure, StartRequest, Started,
+};
+use kleene_doors::layers::{
+    CopiedIn, CopyIn, CopySource, KeepFn, LayerApplied, LayerOptions, LayerPacked,
 };
 use kleene_doors::observe::{ProcessInfo, Stats};
 use kleene_doors::storage::Root;
@@ -427,6 +431,59 @@ impl Host for LinuxHost {
 
     fn recover_copy_up(&self, into: &Path) -> Result<bool, HostError> {
         copy_up::recover_copy_up(into)
+    }
+
+    fn apply_layer(
+        &self,
+        root: &Root,
+        from: &mut dyn Read,
+        options: &LayerOptions,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<LayerApplied, HostError> {
+        let _ = (root, from, options, progress);
+        Err(HostError::Unsupported(
+            "this host has no layers yet".to_owned(),
+        ))
+    }
+
+    fn pack_layer(
+        &self,
+        below: Option<&Root>,
+        root: &Root,
+        to: &mut dyn Write,
+    ) -> Result<LayerPacked, HostError> {
+        let _ = (below, root, to);
+        Err(HostError::Unsupported(
+            "this host has no layers yet".to_owned(),
+        ))
+    }
+
+    fn copy_in(&self, copy: &CopyIn<'_>) -> Result<CopiedIn, HostError> {
+        let _ = copy;
+        Err(HostError::Unsupported(
+            "this host has no layers yet".to_owned(),
+        ))
+    }
+
+    fn digest_sources(
+        &self,
+        from: &CopySource<'_>,
+        sources: &[String],
+        keep: KeepFn<'_>,
+    ) -> Result<[u8; 32], HostError> {
+        let _ = (from, sources, keep);
+        Err(HostError::Unsupported(
+            "this host has no layers yet".to_owned(),
+        ))
+    }
+
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError> {
+        files::read_beneath(directory, path, limit)
     }
 
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {

@@ -1,6 +1,7 @@
 //! The daemon's configuration: one YAML file, or built-in defaults when there is none.
 
 mod address;
+mod registries;
 mod sockets;
 mod yaml;
 
@@ -11,6 +12,7 @@ use kleene_storage::Driver;
 use tracing::level_filters::LevelFilter;
 
 pub use address::{Address, AddressError, Place};
+pub use registries::{RegistriesConfig, RegistryConfig};
 pub use sockets::{SocketConfig, Tls};
 use yaml::{Node, Value};
 
@@ -28,15 +30,17 @@ const DEFAULT_ROOT: &str = "/var/lib/kleene";
 const DEFAULT_SOCKET: &str = "/var/run/kleened.sock";
 
 /// Keys of the file; those that begin with [`PF_PREFIX`] are known beside them.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "allow_host_commands",
     "api_listening_sockets",
+    "default_registry",
     "enable_logging",
     "kleene_root",
     "log_level",
     "oci_runtime",
     "pf_config_path",
     "pf_config_template_path",
+    "registries",
     "socket_group",
     "storage_driver",
 ];
@@ -77,6 +81,8 @@ pub struct Config {
     pub oci_runtime: Option<PathBuf>,
     /// Whether jail parameters may name commands of the host, which it runs as root.
     pub allow_host_commands: bool,
+    /// How registries are reached.
+    pub registries: RegistriesConfig,
     /// What the user should know about the configuration, for the log.
     pub notes: Vec<String>,
 }
@@ -97,6 +103,7 @@ impl Default for Config {
             socket_group: None,
             oci_runtime: None,
             allow_host_commands: false,
+            registries: RegistriesConfig::default(),
             notes: Vec::new(),
         }
     }
@@ -169,6 +176,8 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
             "log_level" => config.log_level = log_level(value)?,
             "socket_group" => config.socket_group = Some(group(value)?),
             "allow_host_commands" => config.allow_host_commands = value.boolean()?,
+            "default_registry" => config.registries.default = registries::registry(value)?,
+            "registries" => config.registries.each = registries::parse(value)?,
             "oci_runtime" => config.oci_runtime = Some(absolute_path(value)?),
             key if key.starts_with(PF_PREFIX) => config.notes.extend(pf(value)?),
             key => return Err(value.unknown(key, &KEYS)),

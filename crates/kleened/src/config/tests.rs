@@ -77,7 +77,7 @@ fn errors_name_file_line_and_key() {
         (
             "\n\nfoo: 1\n",
             "c.yaml:3: unknown key 'foo': the keys are allow_host_commands, api_listening_sockets, \
-             enable_logging, kleene_root, log_level, oci_runtime, pf_config_path, pf_config_template_path, \
+             default_registry, enable_logging, kleene_root, log_level, oci_runtime, pf_config_path, pf_config_template_path, \
              socket_group, storage_driver",
         ),
         (

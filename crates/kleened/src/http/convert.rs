@@ -18,6 +18,7 @@ use kleene_types::{
 
 use crate::config::did_you_mean;
 
+pub mod builds;
 pub mod images;
 mod settings;
 pub mod usage;
@@ -283,14 +284,12 @@ pub fn new_image(config: api::ImageCreateConfig) -> Result<NewImage, EngineError
         .filter(|tag| !tag.is_empty())
         .map(|tag| name_and_tag(&tag))
         .transpose()?;
-    if config.update {
-        return Err(EngineError::NotYet(
-            "updating a new image is not available yet: leave 'update' out and update the \
-             userland in a container"
-                .to_owned(),
-        ));
-    }
     let method = config.method.as_str();
+    if config.update && !matches!(method, "fetch" | "fetch-auto") {
+        return Err(invalid(format_args!(
+            "'update' belongs to the methods 'fetch' and 'fetch-auto', not to '{method}'"
+        )));
+    }
     if !config.add.is_empty() && method != "host" {
         return Err(invalid(format_args!(
             "'add' belongs to the method 'host', not to '{method}'"
@@ -327,6 +326,7 @@ pub fn new_image(config: api::ImageCreateConfig) -> Result<NewImage, EngineError
         extras: Extras {
             resolv_conf: config.dns,
             localtime: config.localtime,
+            update: config.update,
         },
     })
 }

@@ -61,9 +61,11 @@ impl From<EngineError> for ApiError {
             EngineError::ImageNotFound(_) => Self::not_found("image not found"),
             EngineError::VolumeNotFound(_) => Self::not_found("No such volume"),
             // Several fit, so none is meant: with this code existing clients show the message.
-            EngineError::ExecNotFound(_) | EngineError::Ambiguous { .. } => {
-                Self::not_found(message)
-            }
+            EngineError::ExecNotFound(_)
+            | EngineError::ImageNotFoundElsewhere(_)
+            | EngineError::Ambiguous { .. } => Self::not_found(message),
+            EngineError::Denied(_) => Self::new(StatusCode::UNAUTHORIZED, message),
+            EngineError::Unreachable(_) => Self::new(StatusCode::BAD_GATEWAY, message),
             EngineError::Invalid(_) => Self::bad_request(message),
             EngineError::Conflict(_)
             | EngineError::InUse(_)

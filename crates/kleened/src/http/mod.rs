@@ -15,9 +15,11 @@ mod exec;
 mod images;
 mod life;
 mod logs;
+mod moving;
 mod networks;
 mod system;
 mod time;
+mod transfer;
 mod usage;
 mod volumes;
 mod ws;
@@ -53,6 +55,8 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("POST", "/containers/{id}/wait"),
     ("GET", "/containers/{id}/top"),
     ("GET", "/containers/{id}/logs"),
+    ("GET", "/containers/{id}/export"),
+    ("POST", "/containers/{id}/commit"),
     ("GET", "/containers/{id}/changes"),
     ("GET", "/containers/{id}/stat"),
     ("GET", "/containers/{id}/archive"),
@@ -68,8 +72,17 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("GET", "/images/list"),
     ("GET", "/images/create"),
     ("GET", "/images/build"),
+    ("GET", "/images/pull"),
+    ("GET", "/images/push"),
+    ("GET", "/images/search"),
+    ("POST", "/images/login"),
+    ("GET", "/images/save"),
+    ("POST", "/images/load"),
+    ("POST", "/images/import"),
     ("POST", "/images/prune"),
     ("GET", "/images/{image}/inspect"),
+    ("GET", "/images/{image}/history"),
+    ("GET", "/images/{image}/export"),
     ("POST", "/images/{image}/tag"),
     ("DELETE", "/images/{image}"),
     ("GET", "/networks/list"),
@@ -116,6 +129,8 @@ fn routes() -> Router<Arc<App>> {
         .route("/containers/{id}/wait", post(life::container_wait))
         .route("/containers/{id}/top", get(usage::container_top))
         .route("/containers/{id}/logs", get(logs::container_logs))
+        .route("/containers/{id}/export", get(moving::container_export))
+        .route("/containers/{id}/commit", post(moving::container_commit))
         .route("/containers/{id}/changes", get(archive::container_changes))
         .route("/containers/{id}/stat", get(archive::path_stat))
         .route(
@@ -136,10 +151,17 @@ fn routes() -> Router<Arc<App>> {
         .route("/images/list", get(images::image_list))
         .route("/images/create", get(ws::image_create))
         .route("/images/build", get(ws::image_build))
+        .route("/images/pull", get(ws::image_pull))
+        .route("/images/push", get(ws::image_push))
+        .route("/images/search", get(moving::image_search))
+        .route("/images/login", post(moving::registry_login))
+        .route("/images/save", get(moving::image_save))
+        .route("/images/load", post(moving::image_load))
+        .route("/images/import", post(moving::image_import))
         .route("/images/prune", post(images::image_prune))
         .route(
             "/images/{*image}",
-            get(images::image_inspect)
+            get(images::image_get)
                 .post(images::image_tag)
                 .delete(images::image_remove),
         )
@@ -178,7 +200,10 @@ fn names_like_routes(mut router: Router<Arc<App>>) -> Router<Arc<App>> {
         });
         router = router.route(&format!("/volumes/{word}"), remove);
     }
-    for word in ["list", "create", "prune", "build"] {
+    for word in [
+        "list", "create", "prune", "build", "pull", "push", "search", "login", "save", "load",
+        "import",
+    ] {
         let remove = delete(move |state, params: Params| {
             images::image_remove(state, Name(word.to_owned()), params)
         });

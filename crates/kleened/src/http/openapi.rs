@@ -4,7 +4,8 @@ use kleene_api as api;
 use utoipa::OpenApi;
 
 use super::{
-    archive, containers, events, exec, images, life, logs, networks, system, usage, volumes, ws,
+    archive, containers, events, exec, images, life, logs, moving, networks, system, usage,
+    volumes, ws,
 };
 
 /// The document as it is published beside the sources; a test keeps it fresh.
@@ -51,6 +52,17 @@ pub const DOCUMENT: &str = include_str!("../../../../openapi/kleened.json");
         images::image_prune,
         ws::image_create,
         ws::image_build,
+        ws::image_pull,
+        ws::image_push,
+        images::image_history,
+        images::image_export,
+        moving::image_save,
+        moving::image_load,
+        moving::image_import,
+        moving::image_search,
+        moving::registry_login,
+        moving::container_export,
+        moving::container_commit,
         networks::network_list,
         networks::network_create,
         networks::network_inspect,
@@ -72,6 +84,8 @@ pub const DOCUMENT: &str = include_str!("../../../../openapi/kleened.json");
         api::ExecAttachConfig,
         api::ImageCreateConfig,
         api::ImageBuildConfig,
+        api::ImagePullConfig,
+        api::ImagePushConfig,
         api::WebSocketMessage,
         api::Control,
         api::ExitInfo,

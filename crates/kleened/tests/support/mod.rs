@@ -25,14 +25,14 @@ use hyper_util::rt::TokioIo;
 use kleene_api::{SystemInfo, WebSocketMessage};
 use kleene_doors::host::Host;
 use kleene_doors::userland::{
-    Defaults, Extras, Progress, ProgressSink, Source, Userland, UserlandError,
+    Defaults, Downloaded, Extras, Progress, ProgressSink, Release, Source, Userland, UserlandError,
 };
 use kleene_engine::{Doors, Engine};
 use kleene_host::fake::{FakeHost, Program, Seen};
 use kleene_storage::MemoryStorage;
 use kleene_store::Store;
 use kleene_tree::memory::MemFs;
-use kleene_types::ExecId;
+use kleene_types::{Checksum, ExecId};
 use kleened::app::{App, Stop, Timing};
 use kleened::config::SocketConfig;
 use kleened::supervisor::Watcher;
@@ -71,7 +71,7 @@ impl Userland for ScriptedUserland {
         let url = match source {
             Source::Archive { url } => url.as_str(),
             Source::Host { .. } => "",
-            Source::Auto => {
+            Source::Auto | Source::Bootstrap => {
                 return Err(UserlandError::Unsupported("use 'fetch' or 'host'".into()));
             }
         };
@@ -106,6 +106,36 @@ impl Userland for ScriptedUserland {
             env: vec!["PATH=/bin".parse().unwrap()],
             name: None,
         })
+    }
+
+    fn fill_from(
+        &self,
+        from: &mut dyn std::io::Read,
+        extras: Extras,
+        into: &Path,
+        progress: ProgressSink<'_>,
+    ) -> Result<Defaults, UserlandError> {
+        let mut url = String::new();
+        let read = from.read_to_string(&mut url);
+        read.map_err(|error| UserlandError::Failed {
+            action: "reading the archive".into(),
+            source: error.into(),
+        })?;
+        self.fill(&Source::Archive { url }, extras, into, progress)
+    }
+
+    fn release(&self) -> Result<Release, UserlandError> {
+        Err(UserlandError::Unsupported("use 'fetch' or 'host'".into()))
+    }
+
+    fn download(
+        &self,
+        url: &str,
+        _checksum: Option<&Checksum>,
+        _into: &Path,
+        _progress: ProgressSink<'_>,
+    ) -> Result<Downloaded, UserlandError> {
+        Err(UserlandError::Invalid(format!("nothing is at {url}")))
     }
 }
 
@@ -148,6 +178,7 @@ impl Daemon {
             storage: storage.clone(),
             host: wrap(host.clone()),
             userland: Arc::new(ScriptedUserland(fs)),
+            distribution: Arc::new(kleene_oci::fake::FakeDistribution::new()),
         };
         let store = Store::in_memory().unwrap();
         let engine = Arc::new(Engine::new(doors, store, watcher.clone()));

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::Sender;
@@ -10,6 +11,9 @@ use std::sync::mpsc::Sender;
 use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
 use kleene_doors::host::{
     CopyUp, Hooks, Host, HostError, Probe, SourceKind, StartRequest, Started,
+};
+use kleene_doors::layers::{
+    CopiedIn, CopyIn, CopySource, KeepFn, LayerApplied, LayerOptions, LayerPacked,
 };
 use kleene_doors::observe::{ProcessInfo, Stats};
 use kleene_doors::storage::Root;
@@ -23,6 +27,14 @@ pub struct PipeHost {
 }
 
 impl Host for PipeHost {
+    fn read_beneath(
+        &self,
+        directory: &Path,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, HostError> {
+        self.inner.read_beneath(directory, path, limit)
+    }
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         let detached = StartRequest {
             attach: false,
@@ -144,6 +156,38 @@ impl Host for PipeHost {
 
     fn recover_copy_up(&self, into: &Path) -> Result<bool, HostError> {
         self.inner.recover_copy_up(into)
+    }
+
+    fn apply_layer(
+        &self,
+        root: &Root,
+        from: &mut dyn Read,
+        options: &LayerOptions,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<LayerApplied, HostError> {
+        self.inner.apply_layer(root, from, options, progress)
+    }
+
+    fn pack_layer(
+        &self,
+        below: Option<&Root>,
+        root: &Root,
+        to: &mut dyn Write,
+    ) -> Result<LayerPacked, HostError> {
+        self.inner.pack_layer(below, root, to)
+    }
+
+    fn copy_in(&self, copy: &CopyIn<'_>) -> Result<CopiedIn, HostError> {
+        self.inner.copy_in(copy)
+    }
+
+    fn digest_sources(
+        &self,
+        from: &CopySource<'_>,
+        sources: &[String],
+        keep: KeepFn<'_>,
+    ) -> Result<[u8; 32], HostError> {
+        self.inner.digest_sources(from, sources, keep)
     }
 
     fn attach(&self, exec: &ExecId) -> Result<UnixStream, HostError> {

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::attributes::{self, Node};
@@ -121,7 +120,7 @@ impl Opened {
                 continue;
             }
             if layers.is_empty() {
-                return Ok(if self.overlay && is_whiteout(&meta) {
+                return Ok(if self.overlay && meta.is_whiteout() {
                     Found::Whiteout
                 } else {
                     Found::Leaf(*number, meta)
@@ -149,9 +148,4 @@ impl Opened {
         dir.and_then(|dir| rustix::fs::readlinkat(dir, name, Vec::new()))
             .step(Step::Reading)
     }
-}
-
-/// A character device without a number takes an entry of lower layers away.
-fn is_whiteout(meta: &Meta) -> bool {
-    meta.kind == FileType::CharacterDevice && meta.device == 0
 }

@@ -7,13 +7,16 @@
 //! a full list does it itself.
 
 use std::collections::VecDeque;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
 use super::Copied;
 use super::file::{self, Settings, Source};
-use crate::attributes::{self, Node, Xattrs};
+use crate::attributes::{self, Node};
 use crate::data::DataCopier;
 use crate::error::{Fault, TreeError};
 use crate::meta::Meta;
@@ -29,6 +32,8 @@ const MOST_WAITING: usize = 16;
 /// A directory that files are copied in.
 pub(super) struct Folder {
     pub place: Arc<Place>,
+    /// The source directory's path for the filter, where there is one.
+    at: Option<PathBuf>,
     open: Mutex<Open>,
 }
 
@@ -50,17 +55,29 @@ pub(super) struct Closing {
 impl Closing {
     /// Gives the number of extended attributes that the target can't have.
     fn apply(&self, settings: Settings) -> Result<u64, Fault> {
-        let source = Xattrs::Of(Node::Open(self.source.as_fd()));
+        let source = settings.xattrs(Node::Open(self.source.as_fd()));
         attributes::apply_open(source, &*self.target, &settings.owned(self.meta))
     }
 }
 
 impl Folder {
-    pub fn new(place: Arc<Place>) -> Self {
+    pub fn new(place: Arc<Place>, at: Option<PathBuf>) -> Self {
         Self {
             place,
+            at,
             open: Mutex::default(),
         }
+    }
+
+    /// A directory in this one.
+    pub fn child(&self, name: &CStr) -> Self {
+        Self::new(self.place.child(name), self.path_of(name))
+    }
+
+    /// The path of an entry for the filter.
+    pub fn path_of(&self, name: &CStr) -> Option<PathBuf> {
+        let name = OsStr::from_bytes(name.to_bytes());
+        self.at.as_ref().map(|at| at.join(name))
     }
 
     /// Notes that there will be no more entries, and sets the directory's own attributes if all are
@@ -137,6 +154,7 @@ impl Job {
             entries: 1,
             bytes: meta.size,
             skipped_xattrs,
+            skipped: 0,
         }))
     }
 

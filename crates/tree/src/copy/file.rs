@@ -17,6 +17,11 @@ use crate::meta::Meta;
 pub(super) struct Settings {
     pub existing: Existing,
     pub owner: Option<(u32, u32)>,
+    /// The mode of everything but links.
+    pub mode: Option<Mode>,
+    /// Leaves out what doesn't belong in an image: device nodes, sockets, and attributes that overlay
+    /// file systems take orders from.
+    pub tame: bool,
 }
 
 /// What a file's name stands for.
@@ -69,14 +74,34 @@ impl Settings {
             rustix::fs::openat(into, name, flags, Mode::RUSR | Mode::WUSR)
         })?;
         data.copy(source.as_fd(), target.as_fd(), meta)?;
-        let from = Xattrs::Of(Node::Open(source.as_fd()));
+        let from = self.xattrs(Node::Open(source.as_fd()));
         attributes::apply_open(from, &target, &self.owned(*meta))
+    }
+
+    /// The extended attributes that a copy gets.
+    pub fn xattrs(self, of: Node<'_>) -> Xattrs<'_> {
+        match self.tame {
+            true => Xattrs::TamedOf(of),
+            false => Xattrs::Of(of),
+        }
+    }
+
+    /// Whether an entry of this type is left out.
+    pub fn leaves_out(self, kind: FileType) -> bool {
+        let wild = matches!(
+            kind,
+            FileType::CharacterDevice | FileType::BlockDevice | FileType::Socket
+        );
+        self.tame && wild
     }
 
     /// The attributes that a copy gets.
     pub fn owned(self, mut meta: Meta) -> Meta {
         if let Some((uid, gid)) = self.owner {
             (meta.uid, meta.gid) = (uid, gid);
+        }
+        if let Some(mode) = self.mode {
+            meta.mode = mode;
         }
         meta
     }
@@ -96,6 +121,22 @@ impl Settings {
             .ok_or(in_the_way)
     }
 
+    /// Makes a directory; `None` when there is one.
+    pub fn create_directory(
+        &self,
+        target: BorrowedFd<'_>,
+        name: &CStr,
+    ) -> Result<Option<()>, Fault> {
+        let make = || rustix::fs::mkdirat(target, name, Mode::RWXU);
+        if self.existing != Existing::Alike {
+            return self.create_unless_directory(target, name, make);
+        }
+        match make() {
+            Err(Errno::EXIST) if Meta::at(target, name).step(Step::Reading)?.is_dir() => Ok(None),
+            made => made.map(Some).step(Step::Creating),
+        }
+    }
+
     /// Creates an entry; `None` when a directory is there that stays.
     pub fn create_unless_directory<T>(
         &self,
@@ -104,7 +145,7 @@ impl Settings {
         mut make: impl FnMut() -> rustix::io::Result<T>,
     ) -> Result<Option<T>, Fault> {
         match make() {
-            Err(Errno::EXIST) if self.existing == Existing::Merge => {}
+            Err(Errno::EXIST) if self.existing != Existing::Refuse => {}
             made => return made.map(Some).step(Step::Creating),
         }
         if Meta::at(target, name).step(Step::Reading)?.is_dir() {

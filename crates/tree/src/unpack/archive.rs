@@ -168,6 +168,18 @@ impl<'a> Archive<'a> {
         }
     }
 
+    /// Reads past a content of this length.
+    pub fn skip_content(&mut self, mut length: u64) -> Result<(), TreeError> {
+        let mut buffer = [0; 8192];
+        while length > 0 {
+            let wanted =
+                usize::try_from(length).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let read = self.read_content(buffer.get_mut(..wanted).unwrap_or_default())?;
+            length = length.saturating_sub(read as u64);
+        }
+        Ok(())
+    }
+
     /// Reads one header. `None` at the end of the archive, whose marks are checked.
     fn header(&mut self) -> Result<Option<Header>, TreeError> {
         self.skip_padding()?;

@@ -9,11 +9,13 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec};
 use rustix::io::Errno;
 
 use super::archive::{Archive, Kind, Member, Piece, hostile, shown};
+use super::layer::{self, Added, Meaning};
 use super::{UnpackOptions, Unpacked};
 use crate::attributes::{self, Xattrs};
 use crate::data::write_all_at;
 use crate::error::{Fault, InStep, Step, TreeError};
 use crate::meta::{Id, Meta, Times};
+use crate::remove::{remove_contents_unless, remove_tree, remove_unless};
 use crate::resolve::{Open, create_dirs_in_root, open_in_root};
 use crate::sys;
 
@@ -31,9 +33,19 @@ pub(super) struct Writer<'a> {
     options: &'a UnpackOptions,
     done: Unpacked,
     /// The directory that the last entry went to: the next one mostly goes there, too.
-    last_parent: Option<(PathBuf, OwnedFd)>,
+    last_parent: Option<Parent>,
     pending: Vec<Pending>,
     buffer: Vec<u8>,
+    /// What the archive has added so far, when it is a layer.
+    added: Option<Added>,
+}
+
+/// A directory that entries go to.
+struct Parent {
+    path: PathBuf,
+    dir: OwnedFd,
+    /// Known once something has been created in it: before that, it may be a lower layer's.
+    id: Option<Id>,
 }
 
 /// A directory that gets its times at the end, when nothing in it changes any more.
@@ -47,6 +59,8 @@ struct Pending {
 struct Slot<'s> {
     dir: BorrowedFd<'s>,
     name: &'s CStr,
+    /// Directories are replaced with all that is in them.
+    replace_all: bool,
 }
 
 fn is_device(member: &Member) -> bool {
@@ -54,7 +68,11 @@ fn is_device(member: &Member) -> bool {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(root: BorrowedFd<'_>, options: &'a UnpackOptions) -> Result<Self, TreeError> {
+    pub fn new(
+        root: BorrowedFd<'_>,
+        options: &'a UnpackOptions,
+        is_layer: bool,
+    ) -> Result<Self, TreeError> {
         let root = sys::reopen(root)
             .step(Step::Opening)
             .map_err(|fault| fault.at("."))?;
@@ -65,7 +83,65 @@ impl<'a> Writer<'a> {
             last_parent: None,
             pending: Vec::new(),
             buffer: Vec::new(),
+            added: is_layer.then(Added::default),
         })
+    }
+
+    /// Does what one entry of a layer says; `dropped` of its attributes were left out.
+    pub fn write_layers(
+        &mut self,
+        archive: &mut Archive<'_>,
+        member: Member,
+        dropped: u64,
+    ) -> Result<(), TreeError> {
+        self.done.skipped_xattrs += dropped;
+        let path = clean(&member.name).map_err(|reason| hostile(&member.name, reason))?;
+        let meaning = layer::meaning(&path, &member)?;
+        if matches!(meaning, Meaning::Entry) {
+            return self.write(archive, member);
+        }
+        self.check(&member)?;
+        self.done.entries += 1;
+        archive.skip_content(member.stored)?;
+        self.last_parent = None;
+        match meaning {
+            Meaning::Whiteout(path) => self.hide(&path),
+            Meaning::Opaque(path) => self.hide_contents(&path),
+            Meaning::Entry | Meaning::Nothing => Ok(()),
+        }
+    }
+
+    /// Removes an entry, but for what this layer has added.
+    fn hide(&mut self, path: &Path) -> Result<(), TreeError> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let (Some(name), Some(dir)) = (
+            path.file_name().and_then(sys::c_name),
+            self.existing(parent)?,
+        ) else {
+            return Ok(());
+        };
+        let added = self.added.get_or_insert_default();
+        remove_unless(dir.as_fd(), &name, path, &|id, name| {
+            added.contains(id, name)
+        })
+    }
+
+    /// Removes what is in a directory, but for what this layer has added.
+    fn hide_contents(&mut self, path: &Path) -> Result<(), TreeError> {
+        let Some(dir) = self.existing(path)? else {
+            return Ok(());
+        };
+        let added = self.added.get_or_insert_default();
+        remove_contents_unless(dir, path, &|id, name| added.contains(id, name))
+    }
+
+    /// A directory, if there is one.
+    fn existing(&self, path: &Path) -> Result<Option<OwnedFd>, TreeError> {
+        match open_in_root(self.root.as_fd(), path, Open::Directory) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error @ TreeError::Io { .. }) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Creates one entry and reads its content.
@@ -75,15 +151,22 @@ impl<'a> Writer<'a> {
         self.done.entries += 1;
         if is_device(&member) && !self.options.devices {
             self.done.skipped_devices += 1;
+            if let Some(added) = &mut self.added {
+                added.insert_device(&path);
+                // What lower layers have there is something else.
+                self.last_parent = None;
+                return self.hide(&path);
+            }
             return Ok(());
         }
         let Some(name) = path.file_name().and_then(sys::c_name) else {
             return self.write_root(&member);
         };
-        let parent = self.parent(&path, &member)?;
+        let mut parent = self.parent(&path, &member)?;
         let slot = Slot {
-            dir: parent.as_fd(),
+            dir: parent.dir.as_fd(),
             name: &name,
+            replace_all: self.added.is_some(),
         };
         let result = match member.kind {
             Kind::File => self.file(archive, &member, &slot),
@@ -95,13 +178,28 @@ impl<'a> Writer<'a> {
             Kind::BlockDevice => self.node(&member, &slot, FileType::BlockDevice),
         };
         result.map_err(|error| error.at(&path))?;
+        self.remember(&mut parent, &name)
+            .map_err(|fault| fault.at(&path))?;
         // A link, new or replaced, can make the same path mean another directory from now on; a hard
         // link may be one to a symbolic link.
         let may_redirect = matches!(member.kind, Kind::Symlink | Kind::HardLink);
         if !may_redirect && self.last_parent.is_none() {
-            let parent_path = path.parent().map(Path::to_owned).unwrap_or_default();
-            self.last_parent = Some((parent_path, parent));
+            self.last_parent = Some(parent);
         }
+        Ok(())
+    }
+
+    /// Notes that a layer has added an entry.
+    fn remember(&mut self, parent: &mut Parent, name: &CStr) -> Result<(), Fault> {
+        let Some(added) = &mut self.added else {
+            return Ok(());
+        };
+        let id = match parent.id {
+            Some(id) => id,
+            None => Meta::of(&parent.dir).step(Step::Reading)?.id,
+        };
+        parent.id = Some(id);
+        added.insert(id, name);
         Ok(())
     }
 
@@ -144,18 +242,24 @@ impl<'a> Writer<'a> {
     }
 
     /// The directory that the entry goes to, made if need be.
-    fn parent(&mut self, path: &Path, member: &Member) -> Result<OwnedFd, TreeError> {
+    fn parent(&mut self, path: &Path, member: &Member) -> Result<Parent, TreeError> {
         let parent = path.parent().unwrap_or(Path::new(""));
-        if let Some((_, dir)) = self.last_parent.take().filter(|(last, _)| last == parent) {
-            return Ok(dir);
+        if let Some(last) = self.last_parent.take().filter(|last| last.path == parent) {
+            return Ok(last);
         }
-        create_dirs_in_root(self.root.as_fd(), parent, PARENT_MODE).map_err(|error| match error {
+        let made = create_dirs_in_root(self.root.as_fd(), parent, PARENT_MODE);
+        let dir = made.map_err(|error| match error {
             TreeError::NotADirectory { .. } => hostile(
                 &member.name,
                 "something that isn't a directory is on its way",
             ),
             TreeError::LoopedLinks { .. } => hostile(&member.name, "links go round in circles"),
             other => other,
+        })?;
+        Ok(Parent {
+            path: parent.to_owned(),
+            dir,
+            id: None,
         })
     }
 
@@ -175,7 +279,9 @@ impl<'a> Writer<'a> {
 
     fn directory(&mut self, member: &Member, slot: &Slot<'_>, path: &Path) -> Result<(), Failure> {
         match rustix::fs::mkdirat(slot.dir, slot.name, Mode::RWXU) {
-            Err(Errno::EXIST) if self.is_link_to_directory(slot, path)? => return Ok(()),
+            Err(Errno::EXIST) if !slot.replace_all && self.is_link_to_directory(slot, path)? => {
+                return Ok(());
+            }
             Err(Errno::EXIST) if Meta::at(slot.dir, slot.name).step(Step::Reading)?.is_dir() => {}
             Err(Errno::EXIST) => {
                 remove_leaf(slot)?;
@@ -207,6 +313,10 @@ impl<'a> Writer<'a> {
         path: PathBuf,
     ) -> Result<(), Fault> {
         let meta = self.meta(member, FileType::Directory);
+        if self.added.is_some() {
+            // It may be a lower layer's.
+            attributes::remove_others(dir, &member.xattrs)?;
+        }
         self.done.skipped_xattrs +=
             attributes::apply_open(Xattrs::Given(&member.xattrs), dir, &meta)?;
         let id = Meta::of(dir).step(Step::Reading)?.id;
@@ -315,6 +425,14 @@ impl<'a> Writer<'a> {
             return Err(refuse("a hard link to the root"));
         };
         let parent = target.parent().unwrap_or(Path::new(""));
+        if self
+            .added
+            .as_ref()
+            .is_some_and(|added| added.is_device(&target))
+        {
+            self.done.skipped_devices += 1;
+            return Ok(());
+        }
         let missing = || refuse("a hard link to something that doesn't exist");
         let dir = match open_in_root(self.root.as_fd(), parent, Open::Directory) {
             Ok(dir) => dir,
@@ -352,14 +470,11 @@ impl<'a> Writer<'a> {
             uid,
             gid,
             size: member.size,
-            blocks: 0,
-            links: 1,
-            id: (0, 0),
-            device: 0,
             times: Times {
                 atime: member.atime.map_or(mtime, time),
                 mtime,
             },
+            ..Meta::nothing()
         }
     }
 
@@ -407,18 +522,22 @@ impl From<TreeError> for Failure {
 }
 
 /// Creates an entry that isn't a directory, in place of what is there.
-fn create<T>(slot: &Slot<'_>, mut make: impl FnMut() -> rustix::io::Result<T>) -> Result<T, Fault> {
+fn create<T>(
+    slot: &Slot<'_>,
+    mut make: impl FnMut() -> rustix::io::Result<T>,
+) -> Result<T, Failure> {
     match make() {
         Err(Errno::EXIST) => {
             remove_leaf(slot)?;
-            make().step(Step::Creating)
+            Ok(make().step(Step::Creating)?)
         }
-        other => other.step(Step::Creating),
+        other => Ok(other.step(Step::Creating)?),
     }
 }
 
-/// Removes what is in an entry's place: anything but a directory with entries.
-fn remove_leaf(slot: &Slot<'_>) -> Result<(), Fault> {
+/// Removes what is in an entry's place: anything but a directory with entries, which only layers
+/// replace.
+fn remove_leaf(slot: &Slot<'_>) -> Result<(), Failure> {
     let is_dir = Meta::at(slot.dir, slot.name).step(Step::Reading)?.is_dir();
     let flags = if is_dir {
         AtFlags::REMOVEDIR
@@ -426,11 +545,12 @@ fn remove_leaf(slot: &Slot<'_>) -> Result<(), Fault> {
         AtFlags::empty()
     };
     match rustix::fs::unlinkat(slot.dir, slot.name, flags) {
-        Err(Errno::NOTEMPTY) => Err(Fault {
-            step: Step::Creating,
-            errno: Errno::EXIST,
-        }),
-        other => other.step(Step::Removing),
+        Err(Errno::NOTEMPTY) if slot.replace_all => {
+            let name = OsStr::from_bytes(slot.name.to_bytes());
+            Ok(remove_tree(slot.dir, Path::new(name)).map(drop)?)
+        }
+        Err(Errno::NOTEMPTY) => Err(Fault::new(Step::Creating, Errno::EXIST).into()),
+        other => Ok(other.step(Step::Removing)?),
     }
 }
 

@@ -13,3 +13,4 @@ mod common;
 mod archive;
 mod honest;
 mod hostile;
+mod layers;

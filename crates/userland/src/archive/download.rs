@@ -9,7 +9,7 @@ use kleene_doors::userland::UserlandError;
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
-use super::http::{self, Trouble};
+use super::http::{self, Said, Trouble};
 use super::location::Url;
 use super::part::{Notes, Part};
 use crate::error::io_error;
@@ -27,14 +27,23 @@ const PROGRESS: u64 = 1 << 20;
 
 const CHUNK: usize = 128 * 1024;
 
+/// A complete download.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub part: Part,
+    pub said: Said,
+}
+
 /// Downloads `url` into a file below `dir`, which the caller removes when it has no more use for it.
 ///
-/// What has arrived stays there on errors, and the next call goes on from it.
+/// What has arrived stays there on errors, and the next call goes on from it. A file that turns out
+/// to be larger than `max_bytes` is not downloaded.
 pub(crate) fn download(
     dir: &Path,
     url: &Url,
+    max_bytes: u64,
     reporter: &mut Reporter<'_>,
-) -> Result<Part, UserlandError> {
+) -> Result<Fetched, UserlandError> {
     let action = format!("downloading '{}' to {}", url.shown(), dir.display());
     let part = Part::open(dir, url).map_err(|error| io_error(action.clone(), error))?;
     reporter.step("downloading", 0, part.notes().total)?;
@@ -43,13 +52,19 @@ pub(crate) fn download(
         url,
         part,
         action,
-        answered: false,
+        max_bytes,
+        said: None,
     };
     let mut pauses = PAUSES.iter();
     loop {
         let before = download.length()?;
         let trouble = match download.attempt(reporter) {
-            Ok(()) => return Ok(download.part),
+            Ok(()) => {
+                return Ok(Fetched {
+                    part: download.part,
+                    said: download.said.unwrap_or_default(),
+                });
+            }
             Err(Failure::Final(error)) => return Err(download.stop(error)),
             Err(Failure::Trouble(trouble)) => trouble,
         };
@@ -58,7 +73,7 @@ pub(crate) fn download(
         }
         match pauses.next() {
             // Where nobody has ever answered, the URL is the likelier culprit.
-            Some(pause) if trouble.passing && download.answered => {
+            Some(pause) if trouble.passing && download.said.is_some() => {
                 wait(*pause, &trouble, reporter)?;
             }
             _ => return Err(download.give_up(&trouble)),
@@ -106,8 +121,9 @@ struct Download<'u> {
     url: &'u Url,
     part: Part,
     action: String,
-    /// Whether the server has answered at all.
-    answered: bool,
+    max_bytes: u64,
+    /// `None` as long as the server hasn't answered.
+    said: Option<Said>,
 }
 
 impl Download<'_> {
@@ -115,8 +131,9 @@ impl Download<'_> {
     fn attempt(&mut self, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
         let start = self.resume_at()?;
         let response = self.ask(start)?;
-        self.answered = true;
+        self.said = Some(http::said(response.headers()));
         let position = self.place(&response, start)?;
+        self.check_size(self.part.notes().total.unwrap_or_default())?;
         reporter.step("downloading", position, self.part.notes().total)?;
         self.receive(response, position, reporter)
     }
@@ -195,6 +212,7 @@ impl Download<'_> {
                 break;
             }
             let data = buffer.get(..read).unwrap_or_default();
+            self.check_size(position + read as u64)?;
             self.part
                 .append(data, position)
                 .map_err(|error| io_error(self.action.clone(), error))?;
@@ -211,6 +229,17 @@ impl Download<'_> {
         }
     }
 
+    fn check_size(&self, bytes: u64) -> Result<(), UserlandError> {
+        if bytes <= self.max_bytes {
+            return Ok(());
+        }
+        Err(UserlandError::Invalid(format!(
+            "'{}' is larger than {} bytes: as large a file isn't taken from there",
+            self.url.shown(),
+            self.max_bytes
+        )))
+    }
+
     fn length(&self) -> Result<u64, UserlandError> {
         self.part
             .length()
@@ -223,9 +252,10 @@ impl Download<'_> {
             .map_err(|error| io_error(self.action.clone(), error))
     }
 
-    /// Ends the download because of this host or the user. A full disk gets its space back.
+    /// Ends the download because of this host or the user. A full disk gets its space back, and
+    /// nobody wants more of what is too large.
     fn stop(self, error: UserlandError) -> UserlandError {
-        if matches!(error, UserlandError::NoSpace(_)) {
+        if matches!(error, UserlandError::NoSpace(_) | UserlandError::Invalid(_)) {
             self.part.remove();
         }
         error

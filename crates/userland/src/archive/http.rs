@@ -1,8 +1,9 @@
 //! The HTTP client's settings, and its errors in words.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use jiff::fmt::rfc2822;
 use ureq::http::{HeaderMap, HeaderName, StatusCode, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error};
@@ -127,6 +128,27 @@ pub(crate) fn notes(headers: &HeaderMap, total: Option<u64>) -> Notes {
     }
 }
 
+/// What a server says of a file beside its content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub last_modified: Option<SystemTime>,
+    /// The header `Content-Disposition`, which may hold a name.
+    pub disposition: Option<String>,
+}
+
+/// What the answer's headers say.
+pub(crate) fn said(headers: &HeaderMap) -> Said {
+    let date = text(headers, header::LAST_MODIFIED).and_then(|date| rfc2822::parse(date).ok());
+    // Names are UTF-8 in practice, whatever the standard says.
+    let disposition = headers
+        .get(header::CONTENT_DISPOSITION)
+        .and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
+    Said {
+        last_modified: date.map(|date| date.timestamp().into()),
+        disposition: disposition.map(str::to_owned),
+    }
+}
+
 /// The first byte's position and the whole size in a `Content-Range` header.
 pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let range = text(headers, header::CONTENT_RANGE)?.strip_prefix("bytes ")?;
@@ -164,6 +186,14 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn dates() {
+        let of = |date: &str| said(&headers(&[(header::LAST_MODIFIED, date)])).last_modified;
+        let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(1_735_689_600);
+        assert_eq!(of("Wed, 01 Jan 2025 00:00:00 GMT"), Some(expected));
+        assert_eq!(of("yesterday"), None);
     }
 
     #[test]

@@ -79,7 +79,8 @@ fn http(text: &str) -> Result<Url, String> {
     }
 }
 
-fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
+/// `None` when a percent sign has no two hexadecimal digits behind it.
+pub(crate) fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {

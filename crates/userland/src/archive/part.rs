@@ -6,7 +6,7 @@
 //! of its own.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -118,6 +118,33 @@ impl Part {
             fs::rename(new, self.notes_path())?;
         }
         self.notes = notes;
+        Ok(())
+    }
+
+    /// Gives the complete file a name of its own, `path` in the directory `dir`.
+    pub fn publish(self, dir: &Path, path: &Path) -> io::Result<()> {
+        match fs::rename(&self.path, path) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let new = dir.join(".kleene-download");
+                let copied = self.copy(&new).and_then(|()| fs::rename(&new, path));
+                if copied.is_err() {
+                    let _ = fs::remove_file(&new);
+                    return copied;
+                }
+            }
+            other => other?,
+        }
+        self.remove();
+        Ok(())
+    }
+
+    fn copy(&self, to: &Path) -> io::Result<()> {
+        let _ = fs::remove_file(to);
+        let options = &mut OpenOptions::new();
+        let mut copy = options.write(true).create_new(true).mode(0o600).open(to)?;
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0))?;
+        io::copy(&mut file, &mut copy)?;
         Ok(())
     }
 

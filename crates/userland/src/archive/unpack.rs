@@ -2,10 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bzip2::bufread::MultiBzDecoder;
@@ -21,7 +21,10 @@ use crate::progress::Reporter;
 /// Read from the archive at once.
 const CHUNK: usize = 256 * 1024;
 
-/// As much of the archive's beginning as tells what it is.
+/// As much of the archive's beginning as tells how it is compressed.
+const MAGIC: u64 = 16;
+
+/// As much of what it holds as tells what it is.
 const HEAD: usize = 512;
 
 /// What the decoder of xz may take. The strongest preset needs 65 MiB; an archive can ask for 4 GiB.
@@ -30,29 +33,43 @@ const XZ_MEMORY: u64 = 512 << 20;
 /// As much of a bad archive is looked at to find out whether it is damaged.
 const MAX_READ_ON: u64 = 1 << 30;
 
-/// Unpacks `file`, which people know as `name`, into the empty directory `into`. The reporter is
-/// told how much of the file has been read.
+/// An archive to unpack.
+pub(crate) struct Input<'r> {
+    /// Reads it from its start.
+    pub reader: &'r mut dyn Read,
+    /// How people know it: a name in quotes.
+    pub shown: &'r str,
+    /// Its size, where that is known.
+    pub total: Option<u64>,
+}
+
+/// Unpacks an archive into the empty directory `into`. The reporter is told how much of the archive
+/// has been read.
 pub(crate) fn unpack(
-    file: &File,
-    name: &str,
+    input: Input<'_>,
     into: &Path,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), UserlandError> {
-    let action = || format!("unpacking '{name}'");
+    let Input {
+        reader,
+        shown,
+        total,
+    } = input;
+    let action = || format!("unpacking {shown}");
     let failed = |error| io_error(action(), error);
-    let total = file.metadata().map_err(failed)?.len();
-    reporter.step("unpacking", 0, Some(total))?;
+    reporter.step("unpacking", 0, total)?;
     // An archive that has no entry for its root leaves it so.
     fs::set_permissions(into, Permissions::from_mode(0o755)).map_err(failed)?;
     let root = File::open(into).map_err(failed)?;
 
     let raw = Raw {
-        file,
+        reader: RefCell::new(reader),
         position: Cell::new(0),
         error: RefCell::new(None),
     };
+    let reading = |error| io_error(format!("reading {shown}"), error);
     let mut watched = Watched {
-        inner: decoder(&raw).map_err(failed)?,
+        inner: decoder(&raw).map_err(|error| reading(raw.error.take().unwrap_or(error)))?,
         head: Vec::new(),
         error: None,
     };
@@ -76,45 +93,42 @@ pub(crate) fn unpack(
         Ok(unpacked) => unpacked,
         Err(error) => {
             if let Some(error) = raw.error.take() {
-                return Err(io_error(format!("reading '{name}'"), error));
+                return Err(reading(error));
             }
             if matches!(error, TreeError::Hostile { .. }) {
                 watched.read_on();
             }
-            return Err(explain(error, &watched, name));
+            return Err(explain(error, &watched, shown));
         }
     };
     if unpacked.entries == 0 {
         return Err(UserlandError::Invalid(format!(
-            "'{name}' holds no files: give the archive of a root file system"
+            "{shown} holds no files: give the archive of a root file system"
         )));
     }
     if unpacked.skipped_devices > 0 {
         let count = unpacked.skipped_devices;
-        reporter.step(
-            format!("leaving out {count} device nodes"),
-            total,
-            Some(total),
-        )?;
+        let step = format!("leaving out {count} device nodes");
+        reporter.step(step, raw.position.get(), total)?;
     }
-    reporter.step("unpacking", total, Some(total))
+    reporter.step("unpacking", total.unwrap_or(raw.position.get()), total)
 }
 
-/// The archive file, read by position from its start.
+/// The archive as it is stored. Remembers how much of it was read, and how reading failed.
 struct Raw<'f> {
-    file: &'f File,
+    reader: RefCell<&'f mut dyn Read>,
     position: Cell<u64>,
     error: RefCell<Option<io::Error>>,
 }
 
 impl Read for &Raw<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let position = self.position.get();
-        match self.file.read_at(into, position) {
+        match self.reader.borrow_mut().read(into) {
             Ok(read) => {
-                self.position.set(position + read as u64);
+                self.position.set(self.position.get() + read as u64);
                 Ok(read)
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
             Err(error) => {
                 let kind = error.kind();
                 *self.error.borrow_mut() = Some(error);
@@ -125,10 +139,10 @@ impl Read for &Raw<'_> {
 }
 
 fn decoder<'r>(raw: &'r Raw<'_>) -> io::Result<Box<dyn Read + 'r>> {
-    let mut head = [0; 16];
-    let length = raw.file.read_at(&mut head, 0)?;
-    let compression = format::compression(head.get(..length).unwrap_or_default());
-    let input = BufReader::with_capacity(CHUNK, raw);
+    let mut head = Vec::new();
+    raw.take(MAGIC).read_to_end(&mut head)?;
+    let compression = format::compression(&head);
+    let input = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(raw));
     Ok(match compression {
         Compression::None => Box::new(input),
         Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
@@ -178,28 +192,28 @@ impl Read for Watched<'_> {
 }
 
 /// Says what is wrong with an archive.
-fn explain(error: TreeError, watched: &Watched<'_>, name: &str) -> UserlandError {
+fn explain(error: TreeError, watched: &Watched<'_>, shown: &str) -> UserlandError {
     let invalid = |text: String| UserlandError::Invalid(text);
     match &watched.error {
         Some((kind, why)) if *kind != io::ErrorKind::UnexpectedEof => {
-            return invalid(format!("'{name}' is damaged: {why}"));
+            return invalid(format!("{shown} is damaged: {why}"));
         }
         _ => {}
     }
     match error {
         TreeError::Truncated { after } => {
-            invalid(format!("'{name}' is incomplete: it is cut short {after}"))
+            invalid(format!("{shown} is incomplete: it is cut short {after}"))
         }
         TreeError::NotAnArchive { reason } => invalid(match format::other_format(&watched.head) {
-            Some(what) => format!("'{name}' isn't a tar archive, but {what}"),
-            None => format!("'{name}' isn't a tar archive: {reason}"),
+            Some(what) => format!("{shown} isn't a tar archive, but {what}"),
+            None => format!("{shown} isn't a tar archive: {reason}"),
         }),
         TreeError::Hostile { .. }
         | TreeError::Exists { .. }
         | TreeError::IsADirectory { .. }
         | TreeError::NotADirectory { .. }
         | TreeError::LoopedLinks { .. }
-        | TreeError::OutsideRoot { .. } => invalid(format!("'{name}' can't be used: {error}")),
-        other => tree_error(format!("unpacking '{name}'"), other),
+        | TreeError::OutsideRoot { .. } => invalid(format!("{shown} can't be used: {error}")),
+        other => tree_error(format!("unpacking {shown}"), other),
     }
 }

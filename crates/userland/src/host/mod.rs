@@ -7,7 +7,7 @@ mod elf;
 mod loader;
 mod loader_conf;
 mod plan;
-mod programs;
+pub(crate) mod programs;
 mod skeleton;
 mod write;
 

@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use kleene_command::{Argv, Runner, System};
-use kleene_doors::userland::{Defaults, Extras, Progress, Source, Userland, UserlandError};
+use kleene_doors::userland::{
+    Defaults, Extras, Progress, ProgressSink, Source, Userland, UserlandError,
+};
 use kleene_userland::SystemUserland;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
@@ -65,7 +67,30 @@ impl Room {
     }
 
     /// Fills a new, empty root, and cancels it when `stop` says so.
-    pub fn fetch_until(&self, url: &str, mut stop: impl FnMut(&Progress) -> bool) -> Outcome {
+    pub fn fetch_until(&self, url: &str, stop: impl FnMut(&Progress) -> bool) -> Outcome {
+        let source = Source::Archive {
+            url: url.to_owned(),
+        };
+        let userland = SystemUserland::new(self.cache());
+        self.fill_until(stop, |root, sink| {
+            userland.fill(&source, Extras::default(), root, sink)
+        })
+    }
+
+    /// Fills a new, empty root with what `fill` does.
+    pub fn fill(
+        &self,
+        fill: impl FnOnce(&Path, ProgressSink<'_>) -> Result<Defaults, UserlandError>,
+    ) -> Outcome {
+        self.fill_until(|_| false, fill)
+    }
+
+    /// The same, and cancels it when `stop` says so.
+    pub fn fill_until(
+        &self,
+        mut stop: impl FnMut(&Progress) -> bool,
+        fill: impl FnOnce(&Path, ProgressSink<'_>) -> Result<Defaults, UserlandError>,
+    ) -> Outcome {
         let root = self.root();
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(&root).unwrap();
@@ -79,11 +104,7 @@ impl Room {
             told.push(progress);
             flow
         };
-        let source = Source::Archive {
-            url: url.to_owned(),
-        };
-        let result =
-            SystemUserland::new(self.cache()).fill(&source, Extras::default(), &root, &mut sink);
+        let result = fill(&root, &mut sink);
         Outcome { result, told }
     }
 }
@@ -103,6 +124,16 @@ impl Outcome {
             .map(|progress| progress.step.as_str())
             .collect()
     }
+}
+
+/// What is in a directory, in order.
+pub fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
 }
 
 pub fn entry(kind: EntryType, name: &str, link: &str, data: &[u8]) -> (Header, Vec<u8>) {

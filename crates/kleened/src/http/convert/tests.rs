@@ -38,6 +38,7 @@ fn record() -> ContainerRecord {
         stopped_by_user: false,
         restarts: 0,
         anonymous_volumes: Vec::new(),
+        snapshot: None,
     }
 }
 
@@ -212,7 +213,7 @@ fn images_come_from_the_methods_of_the_contract() {
         ),
         (
             serde_json::json!({"method": "host", "update": true}),
-            "not available yet",
+            "'update' belongs to",
         ),
         (
             serde_json::json!({"method": "fetch", "url": "x", "add": ["/x"]}),

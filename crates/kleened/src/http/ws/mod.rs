@@ -1,4 +1,4 @@
-//! WebSocket endpoints: `/exec/start`, `/exec/attach`, `/images/create` and `/images/build`.
+//! WebSocket endpoints: `/exec/start`, `/exec/attach`, and those of images that take their time.
 //!
 //! Every session begins with the client's configuration as a text frame; the daemon opens with a
 //! `starting` message, streams, and closes with a message in the close reason.
@@ -7,9 +7,11 @@ mod exec_attach;
 mod exec_start;
 mod image_build;
 mod image_create;
+mod image_transfer;
 mod process;
 mod relay;
 mod session;
+mod work;
 
 use std::sync::Arc;
 
@@ -84,6 +86,40 @@ pub async fn image_create(
     upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     open(app, upgrade, Some(PROGRESS_PROTOCOL), image_create::run)
+}
+
+/// WebSocket: pull an image from a registry. The first text frame is an ImagePullConfig.
+#[utoipa::path(
+    get, path = "/images/pull", tag = "images",
+    responses(
+        (status = 101, description =
+            "As for /images/create. Close codes: 1000 pulled (the reason's data is the image's id), \
+             1002 bad frame, 1011 failed"),
+        (status = 400, body = ErrorResponse, description = "Not a WebSocket handshake"),
+    )
+)]
+pub async fn image_pull(
+    State(app): State<Arc<App>>,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
+    open(app, upgrade, Some(PROGRESS_PROTOCOL), image_transfer::pull)
+}
+
+/// WebSocket: push an image to a registry. The first text frame is an ImagePushConfig.
+#[utoipa::path(
+    get, path = "/images/push", tag = "images",
+    responses(
+        (status = 101, description =
+            "As for /images/create. Close codes: 1000 pushed (the reason's data is the manifest's \
+             digest), 1002 bad frame, 1011 failed"),
+        (status = 400, body = ErrorResponse, description = "Not a WebSocket handshake"),
+    )
+)]
+pub async fn image_push(
+    State(app): State<Arc<App>>,
+    upgrade: Upgrade,
+) -> Result<Response, ApiError> {
+    open(app, upgrade, Some(PROGRESS_PROTOCOL), image_transfer::push)
 }
 
 /// WebSocket: build an image. The first text frame is an ImageBuildConfig.
