@@ -84,11 +84,17 @@ fn pulls_that_fail() {
     Klee::new(&daemon, &["pull", "quay.io/app"])
         .run()
         .assert(1, "", error);
+    let daemon = refusing("/images/pull", "'x/y' can't be had from docker.io");
+    Klee::new(&daemon, &["pull", "x/y"]).run().assert(
+        1,
+        "",
+        "error: 'x/y' can't be had from docker.io\n",
+    );
     let daemon = FakeDaemon::script()
         .session("/images/pull", |mut socket| async move {
             socket.starting("").await;
             let progress =
-                json!({"step": "failed", "done": 0, "total": null, "error": "a long one"});
+                json!({"step": "failed", "done": 0, "total": null, "error": "many words"});
             socket.text(&progress.to_string()).await;
             socket.close(1011, "error", "a lo…", "").await;
         })
@@ -96,7 +102,7 @@ fn pulls_that_fail() {
     Klee::new(&daemon, &["pull", "-q", "x"]).run().assert(
         1,
         "",
-        "error: could not pull 'x': a long one\n",
+        "error: could not pull 'x': many words\n",
     );
 }
 
