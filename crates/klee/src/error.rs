@@ -129,7 +129,7 @@ impl CommandError {
 }
 
 /// Whether a message names an object: its name stands there as a word of its own.
-fn names(message: &str, name: &str) -> bool {
+pub fn names(message: &str, name: &str) -> bool {
     let part_of_word = |c: char| c.is_alphanumeric() || "_.-".contains(c);
     message.match_indices(name).any(|(index, _)| {
         let (before, rest) = message.split_at(index);

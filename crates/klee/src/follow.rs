@@ -15,10 +15,8 @@ pub async fn to_the_end(mut work: ProgressSession, shown: Shown) -> CommandResul
     loop {
         match work.next().await? {
             ProgressEvent::Started => {}
-            ProgressEvent::Progress(info) => {
-                progress.show(&info);
-                error = info.error.or(error);
-            }
+            ProgressEvent::Progress(info) if info.error.is_some() => error = info.error,
+            ProgressEvent::Progress(info) => progress.show(&info),
             ProgressEvent::Message(message) => error = Some(message),
             ProgressEvent::Closed(closing) if closing.failed() => {
                 drop(progress);

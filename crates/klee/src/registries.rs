@@ -5,7 +5,7 @@ use kleene_client::Client;
 use kleene_types::Registry;
 
 use crate::credentials::{Credentials, Secret};
-use crate::error::{CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult, names};
 use crate::follow;
 use crate::interrupt::unless_interrupted;
 use crate::progress::Shown;
@@ -102,19 +102,22 @@ pub async fn pull(
     };
     match unless_interrupted(work).await {
         Ok(closing) => Ok((closing.message.message, closing.message.data)),
-        Err(error) => {
-            let error = error.within(&format!("could not pull '{reference}'"));
-            Err(advised(error, registry, anonymous))
-        }
+        Err(error) => Err(failed("pull", reference, anonymous, error)),
     }
 }
 
-/// The error of a pull or push, with the advice to log in if that seems to be why.
-pub fn advised(error: CommandError, registry: &str, anonymous: bool) -> CommandError {
+/// The error of a pull or push: names the reference if the daemon doesn't, with the advice to log in
+/// if that nobody has seems to be why.
+pub fn failed(what: &str, reference: &str, anonymous: bool, error: CommandError) -> CommandError {
     const DENIED: [&str; 3] = ["unauthorized", "authentication required", "denied"];
     let message = error.message.to_lowercase();
-    match anonymous && DENIED.iter().any(|word| message.contains(word)) {
-        true => error.hint(format!("log in with `klee login {registry}`")),
+    let denied = DENIED.iter().any(|word| message.contains(word));
+    let error = match names(&error.message, reference) {
+        true => error,
+        false => error.within(&format!("could not {what} '{reference}'")),
+    };
+    match anonymous && denied {
+        true => error.hint(format!("log in with `klee login {}`", of(reference))),
         false => error,
     }
 }

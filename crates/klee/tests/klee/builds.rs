@@ -490,6 +490,50 @@ fn an_interrupted_build_goes_away() {
 }
 
 #[test]
+fn an_interrupted_upload_waits_for_nobody() {
+    let daemon = FakeDaemon::script()
+        .session("/images/build", |mut socket| async move {
+            socket.starting(ID).await;
+            // Takes nothing.
+            std::future::pending::<()>().await;
+            drop(socket);
+        })
+        .start();
+    let here = daemon.directory().join("app");
+    let content = "0123456789abcdef".repeat(1 << 20);
+    context(&here, &[("Dockerfile", "FROM base\n"), ("a", &content)]);
+    let fifo = daemon.directory().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    let endless = || {
+        let open = fs::OpenOptions::new().read(true).write(true).open(&fifo);
+        let mut fifo = open.unwrap();
+        let header = [0; 512];
+        fifo.write_all(&header).unwrap();
+        fifo
+    };
+    for (path, stdin) in [("app", Stdio::null()), ("-", endless().into())] {
+        let mut running = Klee::new(&daemon, &["build", "--upload", path]).spawn(
+            stdin,
+            Stdio::piped(),
+            Stdio::piped(),
+        );
+        let mut started = [0; 7];
+        let stdout = running.0.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut started).unwrap();
+        assert_eq!(&started, b"Started");
+        running.signal(Signal::INT);
+        assert_eq!(running.wait(), Some(130), "{path}");
+    }
+}
+
+#[test]
 fn the_file_with_the_id_is_that_of_this_build() {
     let daemon = FakeDaemon::script()
         .session("/images/build", |mut socket| async move {

@@ -174,7 +174,7 @@ fn pruning() {
         .on(
             "POST",
             &format!(
-                "{}&filters=until%3D24h&filters=label%21%3Dkeep",
+                "{}&filters=until%3D24h&filters=label%3Dold",
                 prune("all=false&build_cache=false&dry_run=true")
             ),
             200,
@@ -209,7 +209,7 @@ fn pruning() {
         "--filter",
         "until=24h",
         "--filter",
-        "label!=keep",
+        "label=old",
     ];
     Klee::new(&daemon, &dry).run().assert(0, "\n", "");
     let before = daemon.requests().len();

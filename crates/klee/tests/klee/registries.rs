@@ -84,10 +84,17 @@ fn pulls_that_fail() {
     Klee::new(&daemon, &["pull", "quay.io/app"])
         .run()
         .assert(1, "", error);
+    let daemon = refusing("/images/pull", "'x/y' can't be had from docker.io");
+    Klee::new(&daemon, &["pull", "x/y"]).run().assert(
+        1,
+        "",
+        "error: 'x/y' can't be had from docker.io\n",
+    );
     let daemon = FakeDaemon::script()
         .session("/images/pull", |mut socket| async move {
             socket.starting("").await;
-            let progress = json!({"step": "", "done": 0, "total": null, "error": "a long one"});
+            let progress =
+                json!({"step": "failed", "done": 0, "total": null, "error": "many words"});
             socket.text(&progress.to_string()).await;
             socket.close(1011, "error", "a lo…", "").await;
         })
@@ -95,7 +102,7 @@ fn pulls_that_fail() {
     Klee::new(&daemon, &["pull", "-q", "x"]).run().assert(
         1,
         "",
-        "error: could not pull 'x': a long one\n",
+        "error: could not pull 'x': many words\n",
     );
 }
 
@@ -240,15 +247,16 @@ fn missing_images_are_pulled_where_they_name_a_registry() {
         let images: Vec<_> = requests.iter().map(|r| r.body["image"].clone()).collect();
         assert_eq!(images, [json!(image), json!(null), json!(ID)]);
     }
-    for (flags, image) in [
-        (&[][..], "nginx"),
-        (&[], "team/nginx"),
-        (&[], "quay.io/app@0a1b"),
-        (&["--pull", "never"], "quay.io/app"),
+    let hint = "hint: to look for it in the registry, give --pull missing\n";
+    for (flags, image, hint) in [
+        (&[][..], "nginx", hint),
+        (&[], "team/nginx", hint),
+        (&[], "quay.io/app@0a1b", ""),
+        (&["--pull", "never"], "quay.io/app", ""),
     ] {
         let daemon = lacking(image);
         let arguments = [&["create"], flags, &[image]].concat();
-        let error = format!("error: could not create container: no such image '{image}'\n");
+        let error = format!("error: could not create container: no such image '{image}'\n{hint}");
         Klee::new(&daemon, &arguments).run().assert(1, "", &error);
         let expected = ["POST /containers/create", "GET /images/list"];
         assert_eq!(daemon.calls(), expected);
@@ -400,6 +408,20 @@ fn logging_in_and_out() {
     Klee::new(&daemon, &["logout"])
         .run()
         .assert(0, "Not logged in to docker.io\n", "");
+}
+
+#[test]
+fn a_token_is_kept_in_place_of_the_password() {
+    let answer = json!({"registry": "quay.io", "identity_token": "t0ken"});
+    let daemon = FakeDaemon::script()
+        .on("POST", "/images/login", 200, answer)
+        .start();
+    let login = ["login", "-u", "me", "--password-stdin", "quay.io"];
+    let output = Klee::new(&daemon, &login).input(b"s3cret").run();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let kept = kept(&daemon);
+    assert_eq!(kept["auths"]["quay.io"]["identitytoken"], "t0ken");
+    assert!(!kept.to_string().contains("s3cret"), "{kept}");
 }
 
 #[test]

@@ -116,10 +116,13 @@ async fn with_image(
         config.image = pull().await?.or(config.image);
         return Ok(client.container_create(&config).await?);
     }
-    Err(
-        match error.status() == Some(404) && text.contains("image") {
-            true => Noun::Image.failed(client, &image, error).await,
-            false => CommandError::from(error),
-        },
-    )
+    let error = match error.status() == Some(404) && text.contains("image") {
+        true => Noun::Image.failed(client, &image, error).await,
+        false => CommandError::from(error),
+    };
+    let elsewhere = missing && options.pull.is_none() && !registries::names_snapshot(&image);
+    Err(match elsewhere && error.hints.is_empty() {
+        true => error.hint("to look for it in the registry, give --pull missing"),
+        false => error,
+    })
 }

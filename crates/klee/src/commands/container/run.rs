@@ -18,7 +18,8 @@ use crate::progress::Shown;
 125 when klee or the daemon failed, 126 when the command is not executable, 127 when it was not \
 found, 128 + N when signal N ended it.
 
-An image that isn't here is pulled first if its name begins with a registry; others only with --pull.
+An image that isn't here is pulled first if its name begins with a registry; others only with
+--pull.
 
 Examples:
   klee run --name nginxtest -m nginx-vol:/usr/local/www/nginx nginx ls /usr/local/www/nginx

@@ -26,12 +26,12 @@ use crate::ui::Ui;
     after_help = "The options of containers are for the container that instructions run in; \
 the instructions USER and ENV overrule --user and --env.
 
-The daemon reads the files of PATH itself when it is on this host; otherwise, or with --upload, they are
-sent, but those that .dockerignore leaves out. PATH - is a tar archive of them on standard input, plain
-or compressed by gzip, or else a Dockerfile that needs no files.
+The daemon reads the files of PATH itself when it is on this host; otherwise, or with --upload,
+they are sent, but those that .dockerignore leaves out. PATH - is a tar archive of them on standard
+input, plain or compressed by gzip, or else a Dockerfile that needs no files.
 
-A secret is in no image; RUN --mount=type=secret,id=ID shows it to one command. Without src= and env= it
-is the value of the variable ID, or else what is in the file ID.
+A secret is in no image; RUN --mount=type=secret,id=ID shows it to one command. Without src= and
+env= it is the value of the variable ID, or else what is in the file ID.
 
 Examples:
   klee build -t nginx:latest .

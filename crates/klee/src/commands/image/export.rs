@@ -14,7 +14,8 @@ use crate::suggest::Noun;
 /// Write the files of an image to a tar archive
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The archive has the files alone, without layers and settings: those are what `klee image save` keeps.
+    after_help = "The archive has the files alone, without layers and settings: those are what `klee image save`
+keeps.
 
 Examples:
   klee image export -o rootfs.tar base

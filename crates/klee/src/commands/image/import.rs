@@ -14,8 +14,8 @@ use crate::progress::Shown;
 /// Make an image of the files in a tar archive
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The archive may be compressed. A CHANGE is an instruction of a Dockerfile for the image's settings, as
-for `klee container commit`.
+    after_help = "The archive may be compressed. A CHANGE is an instruction of a Dockerfile for the image's settings,
+as for `klee container commit`.
 
 Examples:
   klee image import -t debian:12 rootfs.tar.xz

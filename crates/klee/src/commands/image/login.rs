@@ -15,9 +15,9 @@ use crate::registries;
 /// Log in to a registry
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The daemon asks the registry whether it takes the credentials; then they are kept where Docker keeps
-them: by the credential helper that is set up in ~/.docker/config.json, or else in that file. Pulls, pushes
-and builds send the daemon the credentials of the registries that they are about.
+    after_help = "The daemon asks the registry whether it takes the credentials; then they are kept where Docker
+keeps them: by the credential helper that is set up in ~/.docker/config.json, or else in that file.
+Pulls, pushes and builds send the daemon the credentials of the registries that they are about.
 
 Examples:
   klee login
@@ -103,14 +103,14 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     };
     let answer = client.registry_login(&login).await?;
     let registry = registries::parse(&answer.registry)?;
-    let login = Login {
-        username,
-        secret: Secret::Password(password),
+    let (what, secret) = match answer.identity_token {
+        Some(token) => ("token", Secret::IdentityToken(token)),
+        None => ("password", Secret::Password(password)),
     };
-    if let Kept::File(file) = kept.store(&registry, &login)? {
+    if let Kept::File(file) = kept.store(&registry, &Login { username, secret })? {
         let shown = file.display();
         session.ui.warnings(&[format!(
-            "the password is kept in '{shown}' as it is; a credential helper would encrypt it"
+            "the {what} is kept in '{shown}' as it is; a credential helper would encrypt it"
         )]);
     }
     session.ui.line(&format!("Login succeeded at {registry}"))?;

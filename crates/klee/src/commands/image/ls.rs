@@ -36,12 +36,12 @@ const SHORT_DIGEST: usize = "sha256:0123456789ab".len();
 /// List images, the newest first
 #[derive(Debug, Args)]
 #[command(
-    after_help = "SIZE is what an image occupies itself and what would come free with it, SHARED what the images occupy
-that it was made of.
+    after_help = "SIZE is what an image occupies itself and what would come free with it, SHARED what the images
+occupy that it was made of.
 
-Filters: dangling=true|false (without a name), reference=PATTERN (with * and ?), label=NAME[=VALUE],
-before=IMAGE, since=IMAGE, os, architecture. Several values of one key are alternatives; all keys and
-all labels that are given must fit.
+Filters: dangling=true|false (without a name), reference=PATTERN (with * and ?),
+label=NAME[=VALUE], before=IMAGE, since=IMAGE, os, architecture. Several values of one key are
+alternatives; all keys and all labels that are given must fit.
 
 Examples:
   klee image ls

@@ -7,16 +7,16 @@ use kleene_types::Span;
 use crate::bytes;
 use crate::commands::Session;
 use crate::error::{CommandResult, Exit};
-use crate::options::checked;
 use crate::prompt;
+use crate::when;
 
 /// Remove images without a name that neither containers nor other images need
 #[derive(Debug, Args)]
 #[command(
     after_help = "The ids of the images go to standard output, the space that came free to standard error.
 
-Filters: until=TIME (older than that, as in 24h), label=NAME[=VALUE], label!=NAME[=VALUE]. All that are
-given must fit.
+Filters: until=TIME (older than a span of time, as in 24h, or a point in time), label=NAME[=VALUE].
+All that are given must fit.
 
 Examples:
   klee image prune
@@ -77,12 +77,13 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     Ok(Exit::Success)
 }
 
-/// A filter; the daemon gets it as it was typed.
+/// A filter; the daemon gets spans of time as they were typed.
 fn filter(text: &str) -> Result<String, String> {
     match text.split_once('=') {
-        Some(("until", time)) => checked::<Span>(time).map(|_| text.to_owned()),
-        Some(("label" | "label!", label)) if !label.is_empty() => Ok(text.to_owned()),
-        Some((key @ ("label" | "label!"), _)) => Err(format!("'{key}' needs a value")),
+        Some(("until", span)) if span.parse::<Span>().is_ok() => Ok(text.to_owned()),
+        Some(("until", time)) => when::parse(time).map(|time| format!("until={time}")),
+        Some(("label", "")) => Err("'label' needs a value".to_owned()),
+        Some(("label", _)) => Ok(text.to_owned()),
         Some((key, _)) => Err(format!("unknown key '{key}': use one of until, label")),
         None => Err("the form is KEY=VALUE".to_owned()),
     }

@@ -41,8 +41,7 @@ pub struct Options {
 /// When it can't be pushed.
 pub async fn run(session: &Session, options: Options) -> CommandResult {
     let target = options.reference.as_deref().unwrap_or(&options.image);
-    let registry = registries::of(target).to_owned();
-    let credentials = registries::credentials(session.ui, &registry);
+    let credentials = registries::credentials(session.ui, registries::of(target));
     let anonymous = credentials.is_none();
     let target = target.to_owned();
     let config = ImagePushConfig {
@@ -55,10 +54,9 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         let work = client.image_push(&config).await?;
         follow::to_the_end(work, Shown::bars_or_lines(options.quiet)).await
     };
-    let closing = unless_interrupted(work).await.map_err(|error| {
-        let error = error.within(&format!("could not push '{target}'"));
-        registries::advised(error, &registry, anonymous)
-    })?;
+    let closing = unless_interrupted(work)
+        .await
+        .map_err(|error| registries::failed("push", &target, anonymous, error))?;
     if !options.quiet && !closing.message.message.is_empty() {
         session.ui.line(&closing.message.message)?;
     }

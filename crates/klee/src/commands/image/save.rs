@@ -14,8 +14,8 @@ use crate::suggest::Noun;
 /// Write images with their layers and settings to a tar archive
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The archive is an OCI image layout, which `klee image load` and other tools (docker load, podman load,
-skopeo) read. FILE is complete or isn't there.
+    after_help = "The archive is an OCI image layout, which `klee image load` and other tools (docker load, podman
+load, skopeo) read. FILE is complete or isn't there.
 
 Examples:
   klee image save -o app.tar app:1.0 app:1.1
