@@ -8,13 +8,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
 use kleene_doors::userland::UserlandError;
 use kleene_tree::{TreeError, UnpackOptions, unpack_tar};
-use liblzma::bufread::XzDecoder;
 
-use super::format::{self, Compression};
+use super::format;
 use crate::error::{io_error, tree_error};
 use crate::progress::Reporter;
 
@@ -23,9 +20,6 @@ const CHUNK: usize = 256 * 1024;
 
 /// As much of the archive's beginning as tells what it is.
 const HEAD: usize = 512;
-
-/// What the decoder of xz may take. The strongest preset needs 65 MiB; an archive can ask for 4 GiB.
-const XZ_MEMORY: u64 = 512 << 20;
 
 /// As much of a bad archive is looked at to find out whether it is damaged.
 const MAX_READ_ON: u64 = 1 << 30;
@@ -125,21 +119,10 @@ impl Read for &Raw<'_> {
 }
 
 fn decoder<'r>(raw: &'r Raw<'_>) -> io::Result<Box<dyn Read + 'r>> {
-    let mut head = [0; 16];
+    let mut head = [0; kleene_compress::HEAD];
     let length = raw.file.read_at(&mut head, 0)?;
-    let compression = format::compression(head.get(..length).unwrap_or_default());
-    let input = BufReader::with_capacity(CHUNK, raw);
-    Ok(match compression {
-        Compression::None => Box::new(input),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
-        Compression::Bzip2 => Box::new(MultiBzDecoder::new(input)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
-        Compression::Xz => {
-            let flags = liblzma::stream::CONCATENATED;
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)?;
-            Box::new(XzDecoder::new_stream(input, stream))
-        }
-    })
+    let compression = kleene_compress::compression(head.get(..length).unwrap_or_default());
+    kleene_compress::decoder(compression, BufReader::with_capacity(CHUNK, raw))
 }
 
 /// The decompressed stream. Remembers how it began and how it failed.
