@@ -13,9 +13,11 @@
 
 mod archive;
 mod calls;
+mod copy_in;
 mod door;
 mod files;
 mod hooks;
+mod layers;
 mod log;
 mod mounts;
 mod process;

@@ -76,3 +76,5 @@ mod view;
 pub use dev::is_device;
 #[cfg(target_os = "linux")]
 pub use process::run;
+#[cfg(target_os = "linux")]
+pub use user::owner_of;

@@ -67,6 +67,40 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, user: &str) -> Started<Identity> {
     Ok(identity)
 }
 
+/// Finds out whom `owner` means, as `COPY --chown` has it: `USER`, `USER:GROUP` or `:GROUP`, each by name
+/// or number. Without a group it is the user's by `/etc/passwd` beneath `root`; for a number, the group
+/// of the same number.
+///
+/// # Errors
+/// Says which name is unknown.
+pub fn owner_of(root: BorrowedFd<'_>, owner: &str) -> Result<(u32, u32), StartFailure> {
+    let (user, group) = match owner.split_once(':') {
+        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+        None => (owner, None),
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let (uid, own_gid) = match number(user) {
+        Some(uid) => (uid, uid),
+        None => {
+            let passwd = Database::read(root, PASSWD);
+            let found = find_user(&passwd, user);
+            let identity = found
+                .ok_or_else(|| unknown("user", user, &passwd))?
+                .identity;
+            (identity.uid, identity.gid)
+        }
+    };
+    let Some(group) = group else {
+        return Ok((uid, own_gid));
+    };
+    if let Some(gid) = number(group) {
+        return Ok((uid, gid));
+    }
+    let groups = Database::read(root, GROUP);
+    let gid = find_group(&groups, group).ok_or_else(|| unknown("group", group, &groups))?;
+    Ok((uid, gid))
+}
+
 /// One of the two files, or why it can't be read.
 struct Database {
     path: &'static str,
@@ -247,6 +281,32 @@ mod tests {
         assert_eq!(resolve_in(&root, "7:8").unwrap().gid, 8);
         let failure = resolve_in(&root, "www:staff").unwrap_err();
         assert!(failure.message.contains("group 'staff'"), "{failure}");
+    }
+
+    #[test]
+    fn owners_of_copies() {
+        let root = usual();
+        let owner = |text: &str| owner_of(File::open(root.path()).unwrap().as_fd(), text);
+        for (text, ids) in [
+            ("www", (80, 81)),
+            ("www:", (80, 81)),
+            ("www:logs", (80, 90)),
+            ("www:7", (80, 7)),
+            // Numbers are numbers, whatever the files say.
+            ("80", (80, 80)),
+            ("4711", (4711, 4711)),
+            ("5:logs", (5, 90)),
+            (":logs", (0, 90)),
+            ("0", (0, 0)),
+        ] {
+            assert_eq!(owner(text).unwrap(), ids, "{text}");
+        }
+        for text in ["nobody", "www:staff", "4294967295", "-1", "www:-1"] {
+            assert!(owner(text).is_err(), "{text}");
+        }
+        let empty = etc(&[]);
+        let owner = owner_of(File::open(empty.path()).unwrap().as_fd(), "7:8");
+        assert_eq!(owner.unwrap(), (7, 8));
     }
 
     #[test]

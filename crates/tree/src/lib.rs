@@ -42,6 +42,7 @@ pub use filter::{Filter, Keep};
 pub use pack::{
     Choice, Chooser, LayerOf, PackOptions, Packed, is_kernels, pack_chosen, pack_layer, pack_tar,
 };
+pub use pattern::name_fits;
 pub use populate::{PopulateOutcome, populate, recover_populate};
 pub use remove::{remove_contents, remove_tree, remove_tree_at};
 pub use resolve::{Open, create_dirs_in_root, create_file_in_root, open_in_root};

@@ -18,6 +18,13 @@ pub(crate) fn has_wildcards(text: &str) -> bool {
     })
 }
 
+/// Whether a name fits a pattern as the sources of a copy have them; `None` when that is malformed.
+pub fn name_fits(pattern: &str, name: &str) -> Option<bool> {
+    Pattern::parse(pattern)
+        .ok()
+        .map(|pattern| pattern.fits(name))
+}
+
 /// One piece of a pattern.
 #[derive(Debug)]
 enum Piece {

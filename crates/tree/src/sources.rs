@@ -67,7 +67,10 @@ pub(crate) fn select(
                 if wild && existing(open_in_root(root, &path, Open::HandleNoFollow))?.is_none() {
                     continue;
                 }
-                let pattern = path.to_string_lossy().into_owned();
+                let pattern = match wild {
+                    true => path.to_string_lossy().into_owned(),
+                    false => source.clone(),
+                };
                 return Err(TreeError::NoSource { pattern });
             };
             let below = below(source, &path);

@@ -18,7 +18,7 @@ use kleene_doors::storage::Root;
 use kleene_tree::PopulateOutcome;
 use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, Ulimit};
 
-use super::{FakeHost, Op, Stage, failed, hooks, mounts};
+use super::{FakeHost, Op, Stage, copy_in, failed, hooks, layers, mounts};
 
 impl Host for FakeHost {
     /// Takes every parameter but those whose name begins with `unsupported`.
@@ -216,9 +216,8 @@ impl Host for FakeHost {
         options: &LayerOptions,
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<LayerApplied, HostError> {
-        self.called(Op::ApplyLayer, root_of(root))?;
-        let _ = (from, options, progress);
-        Err(not_yet())
+        self.called(Op::ApplyLayer, mounts::directory(root)?.display())?;
+        layers::apply(&self.fs, mounts::directory(root)?, from, options, progress)
     }
 
     fn pack_layer(
@@ -227,17 +226,16 @@ impl Host for FakeHost {
         root: &Root,
         to: &mut dyn Write,
     ) -> Result<LayerPacked, HostError> {
-        self.called(Op::PackLayer, root_of(root))?;
-        let _ = (below, to);
-        Err(not_yet())
+        let root = mounts::directory(root)?;
+        self.called(Op::PackLayer, root.display())?;
+        let below = below.map(mounts::directory).transpose()?;
+        layers::pack(&self.fs, below, root, to)
     }
 
     fn copy_in(&self, copy: &CopyIn<'_>) -> Result<CopiedIn, HostError> {
-        self.called(
-            Op::CopyIn,
-            format!("{} {}", copy.sources.join(" "), copy.destination),
-        )?;
-        Err(not_yet())
+        let words = format!("{} {}", copy.sources.join(" "), copy.destination);
+        self.called(Op::CopyIn, words)?;
+        copy_in::copy_in(&self.fs, copy)
     }
 
     fn digest_sources(
@@ -247,8 +245,7 @@ impl Host for FakeHost {
         keep: KeepFn<'_>,
     ) -> Result<[u8; 32], HostError> {
         self.called(Op::DigestSources, sources.join(" "))?;
-        let _ = (from, keep);
-        Err(not_yet())
+        copy_in::digest(&self.fs, from, sources, keep)
     }
 
     fn read_beneath(
@@ -357,15 +354,4 @@ impl Host for FakeHost {
         }
         Ok(())
     }
-}
-
-fn root_of(root: &Root) -> String {
-    match root {
-        Root::Directory { path } => path.display().to_string(),
-        Root::Overlay { upper, .. } => upper.display().to_string(),
-    }
-}
-
-fn not_yet() -> HostError {
-    HostError::Unsupported("the in-memory host has no layers yet".to_owned())
 }

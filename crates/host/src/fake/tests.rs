@@ -435,3 +435,113 @@ fn files_are_copied_in_and_out() {
         assert!(matches!(refused, Err(HostError::Source(_))), "{directory}");
     }
 }
+
+#[test]
+fn layers_come_and_go() {
+    use kleene_doors::layers::LayerOptions;
+    let host = host();
+    let fs = host.fs();
+    let place = |name: &str| Root::Directory {
+        path: Path::new("/k").join(name),
+    };
+    for name in ["old", "new", "again"] {
+        fs.write(&Path::new("/k").join(name).join("etc/motd"), b"hello");
+        fs.write(&Path::new("/k").join(name).join("gone/file"), b"x");
+    }
+    fs.write(Path::new("/k/new/etc/motd"), b"changed");
+    fs.remove_all(Path::new("/k/new/gone"));
+    fs.symlink(Path::new("/k/new/link"), Path::new("/etc"));
+    let (old, new, again) = (place("old"), place("new"), place("again"));
+    let mut layer = Vec::new();
+    let packed = host.pack_layer(Some(&old), &new, &mut layer).unwrap();
+    assert_eq!((packed.entries, packed.whiteouts, packed.bytes), (3, 1, 7));
+    let options = LayerOptions::default();
+    let go_on = &mut |_| std::ops::ControlFlow::Continue(());
+    let applied = host.apply_layer(&again, &mut layer.as_slice(), &options, go_on);
+    assert_eq!(applied.unwrap().entries, 3);
+    let mut difference = Vec::new();
+    let packed = host
+        .pack_layer(Some(&new), &again, &mut difference)
+        .unwrap();
+    assert_eq!(packed.entries, 0);
+    let stop = &mut |_| std::ops::ControlFlow::Break(());
+    let cancelled = host.apply_layer(&again, &mut layer.as_slice(), &options, stop);
+    assert!(matches!(cancelled, Err(HostError::Cancelled(_))));
+    let bad = host.apply_layer(&again, &mut &[1; 600][..], &options, go_on);
+    assert!(matches!(bad, Err(HostError::Source(_))));
+}
+
+#[test]
+fn files_are_copied_in() {
+    use kleene_doors::layers::{CopyIn, CopySource, Keep, KeepFn};
+    use std::ops::ControlFlow;
+    let host = host();
+    let fs = host.fs();
+    let disk = tempfile::tempdir().unwrap();
+    for (name, text) in [("a.txt", "a"), ("dir/one", "1"), ("dir/two.log", "2")] {
+        fs.write(&Path::new("/context").join(name), text.as_bytes());
+        std::fs::create_dir_all(disk.path().join("dir")).unwrap();
+        std::fs::write(disk.path().join(name), text).unwrap();
+    }
+    let keep: KeepFn<'_> = &|path, _| match path.extension().is_some_and(|it| it == "log") {
+        true => Keep::No,
+        false => Keep::Yes,
+    };
+    let root = root();
+    for from in [Path::new("/context"), disk.path()] {
+        let copy = |sources: &[&str], destination| {
+            let sources: Vec<String> = sources.iter().map(|name| (*name).to_owned()).collect();
+            let from = CopySource::Directory(from);
+            let digest = host.digest_sources(&from, &sources, keep);
+            let copied = host.copy_in(&CopyIn {
+                root: &root,
+                from,
+                sources: &sources,
+                destination,
+                keep,
+                owner: None,
+                mode: None,
+                parents: false,
+                unpack: false,
+                progress: &|_| ControlFlow::Continue(()),
+            });
+            assert!(digest.is_ok() || copied.is_err());
+            copied.map(|copied| copied.entries)
+        };
+        fs.remove_all(Path::new("/k/container/c"));
+        assert_eq!(copy(&["."], "/all/").unwrap(), 3);
+        assert_eq!(copy(&["*.txt"], "/wild").unwrap(), 1);
+        assert_eq!(copy(&["a.txt"], "/b.txt").unwrap(), 1);
+        assert_eq!(copy(&["dir"], "/d").unwrap(), 1);
+        for missing in ["missing", "*.rs", "dir/two.log"] {
+            assert!(matches!(copy(&[missing], "/x"), Err(HostError::Source(_))));
+        }
+        assert!(matches!(
+            copy(&["dir"], "/b.txt"),
+            Err(HostError::Source(_))
+        ));
+        for (path, text) in [
+            ("all/dir/one", "1"),
+            ("wild/a.txt", "a"),
+            ("b.txt", "a"),
+            ("d/one", "1"),
+        ] {
+            let path = Path::new("/k/container/c").join(path);
+            assert_eq!(fs.read(&path).as_deref(), Some(text.as_bytes()));
+        }
+        assert!(!fs.exists(Path::new("/k/container/c/all/dir/two.log")));
+    }
+    let sources = [".".to_owned()];
+    let context = CopySource::Directory(Path::new("/context"));
+    let before = host.digest_sources(&context, &sources, keep).unwrap();
+    fs.write(Path::new("/context/dir/two.log"), b"changed");
+    assert_eq!(
+        host.digest_sources(&context, &sources, keep).unwrap(),
+        before
+    );
+    fs.write(Path::new("/context/a.txt"), b"changed");
+    assert_ne!(
+        host.digest_sources(&context, &sources, keep).unwrap(),
+        before
+    );
+}

@@ -33,11 +33,13 @@ use rustix::process::Signal;
 
 mod cgroup;
 mod clock;
+mod copy_in;
 mod copy_up;
 mod destination;
 mod files;
 mod files_view;
 mod jail;
+mod layers;
 mod limits;
 mod log;
 mod outside;
@@ -440,10 +442,7 @@ impl Host for LinuxHost {
         options: &LayerOptions,
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<LayerApplied, HostError> {
-        let _ = (root, from, options, progress);
-        Err(HostError::Unsupported(
-            "this host has no layers yet".to_owned(),
-        ))
+        layers::apply(root, from, options, progress)
     }
 
     fn pack_layer(
@@ -452,17 +451,11 @@ impl Host for LinuxHost {
         root: &Root,
         to: &mut dyn Write,
     ) -> Result<LayerPacked, HostError> {
-        let _ = (below, root, to);
-        Err(HostError::Unsupported(
-            "this host has no layers yet".to_owned(),
-        ))
+        layers::pack(below, root, to)
     }
 
     fn copy_in(&self, copy: &CopyIn<'_>) -> Result<CopiedIn, HostError> {
-        let _ = copy;
-        Err(HostError::Unsupported(
-            "this host has no layers yet".to_owned(),
-        ))
+        copy_in::copy_in(copy)
     }
 
     fn digest_sources(
@@ -471,10 +464,7 @@ impl Host for LinuxHost {
         sources: &[String],
         keep: KeepFn<'_>,
     ) -> Result<[u8; 32], HostError> {
-        let _ = (from, sources, keep);
-        Err(HostError::Unsupported(
-            "this host has no layers yet".to_owned(),
-        ))
+        copy_in::digest(from, sources, keep)
     }
 
     fn read_beneath(

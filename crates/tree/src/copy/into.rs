@@ -195,7 +195,11 @@ impl Copying<'_, '_, '_> {
             (true, true) => source.below.as_path(),
             (true, false) => source.below.parent().unwrap_or(Path::new("")),
         };
-        let into = self.to.path().join(beneath);
+        let into = match beneath.as_os_str().is_empty() {
+            // Joining nothing would add a slash.
+            true => self.to.path().to_owned(),
+            false => self.to.path().join(beneath),
+        };
         let destination = if is_dir || !beneath.as_os_str().is_empty() {
             Destination::Into(self.to.directory(&into)?)
         } else {

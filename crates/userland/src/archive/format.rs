@@ -1,28 +1,6 @@
 //! Tells files by their first bytes: names and servers' content types are often wrong.
 
-/// How a tar archive is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
-    None,
-    Gzip,
-    Xz,
-    Zstd,
-    Bzip2,
-}
-
-/// How a file that starts like this is compressed.
-pub(crate) fn compression(head: &[u8]) -> Compression {
-    let is_skippable_zstd = matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
-    match head {
-        [0x1f, 0x8b, 8, ..] => Compression::Gzip,
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..]
-        | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, ..] => Compression::Bzip2,
-        _ if is_skippable_zstd => Compression::Zstd,
-        _ => Compression::None,
-    }
-}
+use kleene_compress::{Compression, compression};
 
 /// What a file that starts like this is, if it is something well known that is no tar archive.
 pub(crate) fn other_format(head: &[u8]) -> Option<&'static str> {
@@ -64,11 +42,6 @@ mod tests {
 
     #[test]
     fn formats() {
-        assert_eq!(compression(b"\x1f\x8b\x08\0"), Compression::Gzip);
-        assert_eq!(compression(b"BZh9\x31\x41Y&SY"), Compression::Bzip2);
-        assert_eq!(compression(b"BZh9name-of-a-file"), Compression::None);
-        assert_eq!(compression(b"\x5a\x2a\x4d\x18rest"), Compression::Zstd);
-        assert_eq!(compression(b""), Compression::None);
         assert_eq!(other_format(b"\x7fELF\x02"), Some("a program"));
         assert!(
             other_format(b"\n <!DOCTYPE html>")

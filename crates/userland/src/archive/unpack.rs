@@ -8,27 +8,18 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
 use kleene_doors::userland::UserlandError;
 use kleene_tree::{TreeError, UnpackOptions, unpack_tar};
-use liblzma::bufread::XzDecoder;
 
-use super::format::{self, Compression};
+use super::format;
 use crate::error::{io_error, tree_error};
 use crate::progress::Reporter;
 
 /// Read from the archive at once.
 const CHUNK: usize = 256 * 1024;
 
-/// As much of the archive's beginning as tells how it is compressed.
-const MAGIC: u64 = 16;
-
 /// As much of what it holds as tells what it is.
 const HEAD: usize = 512;
-
-/// What the decoder of xz may take. The strongest preset needs 65 MiB; an archive can ask for 4 GiB.
-const XZ_MEMORY: u64 = 512 << 20;
 
 /// As much of a bad archive is looked at to find out whether it is damaged.
 const MAX_READ_ON: u64 = 1 << 30;
@@ -140,20 +131,11 @@ impl Read for &Raw<'_> {
 
 fn decoder<'r>(raw: &'r Raw<'_>) -> io::Result<Box<dyn Read + 'r>> {
     let mut head = Vec::new();
-    raw.take(MAGIC).read_to_end(&mut head)?;
-    let compression = format::compression(&head);
+    raw.take(kleene_compress::HEAD as u64)
+        .read_to_end(&mut head)?;
+    let compression = kleene_compress::compression(&head);
     let input = BufReader::with_capacity(CHUNK, Cursor::new(head).chain(raw));
-    Ok(match compression {
-        Compression::None => Box::new(input),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
-        Compression::Bzip2 => Box::new(MultiBzDecoder::new(input)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
-        Compression::Xz => {
-            let flags = liblzma::stream::CONCATENATED;
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)?;
-            Box::new(XzDecoder::new_stream(input, stream))
-        }
-    })
+    kleene_compress::decoder(compression, input)
 }
 
 /// The decompressed stream. Remembers how it began and how it failed.
