@@ -81,8 +81,13 @@ impl Engine {
             credentials: new.credentials.get(&registry).cloned(),
         };
         output.line(&format!("Pulling {reference}"));
+        let mut unpacking = None;
         let id = self.image_pull(&pull, &mut |progress: BlobProgress| {
-            if progress.step == BlobStep::Done {
+            if progress.step == BlobStep::Unpacking {
+                unpacking = Some(progress.digest.clone());
+            } else if progress.step == BlobStep::Done
+                && unpacking.as_ref() == Some(&progress.digest)
+            {
                 output.line(&format!("{}: done", progress.digest.short()));
             }
             cancel.flow()

@@ -172,6 +172,11 @@ impl Daemon {
             output: b"hello\n".to_vec(),
         };
         host.program("greet", greets);
+        let works = Program::Exits {
+            code: 0,
+            output: b"done\n".to_vec(),
+        };
+        host.program("work", works);
         let (stop, stopped) = Stop::new();
         let runtime = tokio::runtime::Handle::current();
         let watcher = Arc::new(Watcher::new(runtime, stopped.clone()));
