@@ -77,7 +77,11 @@ impl<'a> Access<'a> {
     pub fn send(&self, ask: &Ask<'_>) -> Result<Response<Body>, Trouble> {
         let base = self.base()?;
         let known = self.tokens.known(&self.key);
-        let response = self.follow(&base, ask, known.as_deref())?;
+        let response = self.follow(&base, ask, known.as_deref());
+        if matches!(response, Err(Trouble::Network { .. })) {
+            self.schemes.forget(&self.endpoint);
+        }
+        let response = response?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }

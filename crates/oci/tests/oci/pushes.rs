@@ -7,7 +7,7 @@ use kleene_doors::distribution::{
     BlobStep, Compression, Distribution, DistributionError, ImageConfig, OutgoingImage,
 };
 
-use crate::common::{Answer, Request, Room, Server, at, go_on, noise, noting, sha256, tar_of};
+use crate::common::{Answer, Request, Room, Server, at, go_on, noting, sha256, tar_of};
 
 /// What a registry has been given.
 #[derive(Default)]
@@ -109,14 +109,14 @@ fn registry(habits: Habits) -> (Server, Arc<Mutex<Store>>) {
     (server, store)
 }
 
-/// An image whose layers are archives with noise of these sizes.
+/// An image whose layers are archives with files of these sizes.
 fn image(room: &Room, sizes: &[usize]) -> OutgoingImage {
     let layers: Vec<_> = sizes
         .iter()
         .map(|size| {
-            let archive = tar_of("file", &noise(*size, *size as u64));
+            let archive = tar_of("file", &vec![7; *size]);
             room.oci
-                .add_layer(Compression::Gzip, &mut |to| to.write_all(&archive))
+                .add_layer(Compression::None, &mut |to| to.write_all(&archive))
                 .unwrap()
         })
         .collect();
