@@ -85,7 +85,6 @@ impl<'a> Access<'a> {
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        self.tokens.forget(&self.key);
         let Some(challenge) = wanted(response.headers()) else {
             return Ok(response);
         };
@@ -124,7 +123,6 @@ impl<'a> Access<'a> {
         match response.status() {
             StatusCode::OK => Ok(granted.refresh_token),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                self.tokens.forget(&self.key);
                 Err(Trouble::Login("user name or password is wrong".to_owned()))
             }
             _ => Err(super::refusal(response)),
