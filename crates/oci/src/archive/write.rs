@@ -58,7 +58,8 @@ pub(crate) fn write(
         index.manifests.extend(entries(names, &outgoing));
         docker.push(DockerImage {
             config: path(&outgoing.config),
-            repo_tags: names.iter().filter_map(repo_tag).collect(),
+            // With the registry: Podman takes short ones for its own.
+            repo_tags: names.iter().filter_map(tagged).map(String::from).collect(),
             layers: image
                 .layers
                 .iter()
@@ -137,11 +138,6 @@ fn tagged(name: &RegistryRef) -> Option<RegistryRef> {
         digest: None,
         ..name.clone()
     })
-}
-
-/// Docker takes names with tags only.
-fn repo_tag(name: &RegistryRef) -> Option<String> {
-    tagged(name).map(|name| name.familiar())
 }
 
 fn header(kind: EntryType, size: u64, mode: u32) -> Header {
