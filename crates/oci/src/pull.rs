@@ -58,11 +58,8 @@ pub(crate) fn resolve(
     for source in &sources {
         match Resolving::new(source, reference, platform).image() {
             Ok(image) => return Ok(image),
-            Err(trouble) if trouble.is_the_servers() => last = trouble,
-            Err(trouble) => {
-                last = trouble;
-                break;
-            }
+            // A mirror may lack what the registry has, whatever that is.
+            Err(trouble) => last = trouble,
         }
     }
     Err(subject.explain(last))

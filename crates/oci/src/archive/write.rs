@@ -58,7 +58,8 @@ pub(crate) fn write(
         index.manifests.extend(entries(names, &outgoing));
         docker.push(DockerImage {
             config: path(&outgoing.config),
-            repo_tags: names.iter().filter_map(repo_tag).collect(),
+            // With the registry: Podman takes short ones for its own.
+            repo_tags: names.iter().filter_map(tagged).map(String::from).collect(),
             layers: image
                 .layers
                 .iter()
@@ -113,29 +114,30 @@ fn path(digest: &Digest) -> String {
 fn entries(names: &[RegistryRef], outgoing: &Outgoing) -> Vec<Descriptor> {
     let size = outgoing.manifest.len() as u64;
     let entry = || Descriptor::new(OCI_MANIFEST, outgoing.digest.clone(), size);
-    if names.is_empty() {
+    let named: Vec<Descriptor> = names
+        .iter()
+        .filter_map(tagged)
+        .map(|name| {
+            let full = name.to_string();
+            let annotations = [CONTAINERD_NAME, REF_NAME].map(|key| (key.to_owned(), full.clone()));
+            entry().annotated(annotations.into())
+        })
+        .collect();
+    if named.is_empty() {
         return vec![entry()];
     }
-    let named = names.iter().map(|name| {
-        let full = tagged(name).to_string();
-        let annotations = [CONTAINERD_NAME, REF_NAME].map(|key| (key.to_owned(), full.clone()));
-        entry().annotated(annotations.into())
-    });
-    named.collect()
+    named
 }
 
-/// With a tag, and without a digest: that is of a manifest that isn't in the archive.
-fn tagged(name: &RegistryRef) -> RegistryRef {
-    RegistryRef {
+/// With a tag, and without a digest: that is of a manifest that isn't in the archive. A name that is
+/// nothing but such a digest is none here.
+fn tagged(name: &RegistryRef) -> Option<RegistryRef> {
+    let has_tag = name.tag.is_some() || name.digest.is_none();
+    has_tag.then(|| RegistryRef {
         tag: Some(name.tag_or_latest()),
         digest: None,
         ..name.clone()
-    }
-}
-
-/// Docker takes names with tags only.
-fn repo_tag(name: &RegistryRef) -> Option<String> {
-    (name.tag.is_some() || name.digest.is_none()).then(|| tagged(name).familiar())
+    })
 }
 
 fn header(kind: EntryType, size: u64, mode: u32) -> Header {

@@ -77,11 +77,14 @@ impl<'a> Access<'a> {
     pub fn send(&self, ask: &Ask<'_>) -> Result<Response<Body>, Trouble> {
         let base = self.base()?;
         let known = self.tokens.known(&self.key);
-        let response = self.follow(&base, ask, known.as_deref())?;
+        let response = self.follow(&base, ask, known.as_deref());
+        if matches!(response, Err(Trouble::Network { .. })) {
+            self.schemes.forget(&self.endpoint);
+        }
+        let response = response?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        self.tokens.forget(&self.key);
         let Some(challenge) = wanted(response.headers()) else {
             return Ok(response);
         };
@@ -120,7 +123,6 @@ impl<'a> Access<'a> {
         match response.status() {
             StatusCode::OK => Ok(granted.refresh_token),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                self.tokens.forget(&self.key);
                 Err(Trouble::Login("user name or password is wrong".to_owned()))
             }
             _ => Err(super::refusal(response)),

@@ -14,6 +14,14 @@ use crate::error::Trouble;
 #[derive(Debug, Default)]
 pub(crate) struct Schemes(Mutex<HashMap<String, &'static str>>);
 
+impl Schemes {
+    /// It doesn't answer any more in the way that it did.
+    pub fn forget(&self, endpoint: &Endpoint) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&endpoint.authority);
+    }
+}
+
 /// A registry or a mirror.
 #[derive(Debug)]
 pub(crate) struct Endpoint {

@@ -17,6 +17,9 @@ use crate::error::Trouble;
 /// A server that wants us to wait longer is told to the user instead.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
+/// A registry may have to put a blob in its place before it answers.
+const STORE_LIMIT: Duration = Duration::from_secs(600);
+
 /// One operation's connections.
 pub(crate) struct Session<'r> {
     pub config: &'r Config,
@@ -179,7 +182,10 @@ impl<'r> Session<'r> {
             Payload::Stream(open, length) => {
                 let mut stream = open()?;
                 let request = request.header(header::CONTENT_LENGTH, *length);
-                agent.run(build(request, SendBody::from_reader(&mut stream))?)
+                let request = build(request, SendBody::from_reader(&mut stream))?;
+                let patient = agent.configure_request(request);
+                let patient = patient.timeout_recv_response(Some(STORE_LIMIT));
+                agent.run(patient.build())
             }
         };
         // An error after that is a consequence.

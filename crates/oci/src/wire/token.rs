@@ -101,12 +101,6 @@ impl Tokens {
         passes.insert(key.clone(), pass);
         Ok(granted)
     }
-
-    /// The registry doesn't take it any more.
-    pub fn forget(&self, key: &Key) {
-        let mut passes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        passes.remove(key);
-    }
 }
 
 fn granted(header: String) -> Granted {

@@ -299,6 +299,24 @@ fn damaged_blobs_are_refused() {
 }
 
 #[test]
+fn a_digest_is_no_name_in_an_archive() {
+    let room = Room::new();
+    let ours = image(&room, 1, Compression::Gzip);
+    let digest = &ours.layers[0].digest;
+    let names = ["debian", "debian:12"].map(|name| format!("{name}@{digest}").parse().unwrap());
+    let mut packed = Vec::new();
+    let images = [(names.to_vec(), ours.clone())];
+    room.oci.write_archive(&images, &mut packed).unwrap();
+    let images = read(&Room::new(), &packed).unwrap();
+    assert_eq!(images.len(), 1);
+    assert_eq!(images[0].names, ["debian:12".parse().unwrap()]);
+    let mut packed = Vec::new();
+    let images = [(names[..1].to_vec(), ours)];
+    room.oci.write_archive(&images, &mut packed).unwrap();
+    assert_eq!(read(&Room::new(), &packed).unwrap()[0].names, []);
+}
+
+#[test]
 fn another_platform_s_image_says_so() {
     let room = Room::new();
     let ours = image(&room, 1, Compression::Gzip);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kleene_doors::distribution::{BlobStep, Distribution, DistributionError};
 use kleene_oci::RegistryConfig;
+use kleene_types::{Digest, DigestAlgorithm};
 
 use crate::common::{Answer, Room, Sample, Server, amd64, at, go_on, noise, noting, quick, sha256};
 
@@ -475,4 +476,75 @@ fn only_what_is_wanted_is_fetched() {
         (collected.blobs, collected.bytes),
         (1, image.layers[1].size)
     );
+}
+
+#[test]
+fn a_mirror_without_the_platform_is_passed_over() {
+    let sample = Sample::new(&[1000]);
+    let served = sample.clone();
+    let registry = Server::start(move |request| served.answer(request));
+    let mut other = sample.clone();
+    let text = String::from_utf8(other.config_json.clone()).unwrap();
+    let arm64 = text.replace("amd64", "arm64").into_bytes();
+    let manifest = String::from_utf8(other.manifest.clone()).unwrap();
+    let manifest = manifest.replace(sha256(&other.config_json).as_str(), sha256(&arm64).as_str());
+    other.manifest = manifest.into_bytes();
+    other.blobs.insert(sha256(&arm64).to_string(), arm64);
+    let mirror = Server::start(move |request| other.answer(request));
+    let mut config = quick();
+    let own = RegistryConfig {
+        mirrors: vec![format!("http://{}", mirror.address).parse().unwrap()],
+        ..RegistryConfig::default()
+    };
+    config.registries.insert(at(registry.address).registry, own);
+    let image = Room::with(config).pull(&at(registry.address)).unwrap();
+    assert_eq!(image.config_json, sample.config_json);
+    assert_eq!(mirror.count("GET /v2/team/app/manifests/"), 1);
+}
+
+#[test]
+fn the_longer_digests_are_verified_as_well() {
+    let sample = Sample::new(&[50_000]);
+    let sha512 = |data: &[u8]| {
+        let hash = ring::digest::digest(&ring::digest::SHA512, data);
+        Digest::of_hash(DigestAlgorithm::Sha512, hash.as_ref())
+    };
+    let text = String::from_utf8(sample.manifest.clone()).unwrap();
+    let long = sha512(&sample.layers[0]);
+    let manifest = text.replace(sha256(&sample.layers[0]).as_str(), long.as_str());
+    for damage in [false, true] {
+        let mut served = sample.clone();
+        served.manifest = manifest.clone().into_bytes();
+        let mut layer = sample.layers[0].clone();
+        if damage {
+            layer[20_000] ^= 1;
+        }
+        served.blobs.insert(long.to_string(), layer);
+        let digest = sha512(&served.manifest);
+        let server = Server::start(move |request| match request.path.contains("/manifests/") {
+            true => Answer::ok(served.manifest.clone()),
+            false => served.answer(request),
+        });
+        let reference = format!("{}/team/app@{digest}", server.address);
+        let room = Room::new();
+        let result = room.pull(&reference.parse().unwrap());
+        if damage {
+            assert!(
+                matches!(result, Err(DistributionError::Invalid(_))),
+                "{result:?}"
+            );
+            continue;
+        }
+        let image = result.unwrap();
+        assert_eq!(image.layers[0].digest, long);
+        assert_eq!(room.read(&image.layers[0]), sample.archives[0]);
+        assert_eq!(
+            room.oci
+                .collect(std::slice::from_ref(&long), Duration::ZERO)
+                .unwrap()
+                .blobs,
+            0
+        );
+        assert_eq!(room.oci.collect(&[], Duration::ZERO).unwrap().blobs, 1);
+    }
 }

@@ -7,13 +7,14 @@ use kleene_doors::distribution::{
     BlobStep, Compression, Distribution, DistributionError, ImageConfig, OutgoingImage,
 };
 
-use crate::common::{Answer, Request, Room, Server, at, go_on, noise, noting, sha256, tar_of};
+use crate::common::{Answer, Request, Room, Server, at, go_on, noting, sha256, tar_of};
 
 /// What a registry has been given.
 #[derive(Default)]
 struct Store {
     blobs: BTreeMap<String, Vec<u8>>,
     uploads: BTreeMap<String, Vec<u8>>,
+    begun: usize,
     manifests: BTreeMap<String, Vec<u8>>,
 }
 
@@ -83,6 +84,13 @@ impl Store {
         }
     }
 
+    fn upload(&mut self) -> String {
+        let name = format!("u{}", self.begun);
+        self.begun += 1;
+        self.uploads.insert(name.clone(), Vec::new());
+        name
+    }
+
     fn begin(&mut self, habits: Habits, request: &Request) -> Answer {
         if let Some(digest) = parameter(request, "mount")
             && habits.mounts
@@ -91,8 +99,7 @@ impl Store {
             self.blobs.insert(decoded(digest), Vec::new());
             return Answer::new("201 Created", "");
         }
-        let name = format!("u{}", self.uploads.len());
-        self.uploads.insert(name.clone(), Vec::new());
+        let name = self.upload();
         // Relative, as it may be.
         let answer = Answer::new("202 Accepted", "").header("Location", &name);
         match habits.least {
@@ -109,14 +116,14 @@ fn registry(habits: Habits) -> (Server, Arc<Mutex<Store>>) {
     (server, store)
 }
 
-/// An image whose layers are archives with noise of these sizes.
+/// An image whose layers are archives with files of these sizes.
 fn image(room: &Room, sizes: &[usize]) -> OutgoingImage {
     let layers: Vec<_> = sizes
         .iter()
         .map(|size| {
-            let archive = tar_of("file", &noise(*size, *size as u64));
+            let archive = tar_of("file", &vec![7; *size]);
             room.oci
-                .add_layer(Compression::Gzip, &mut |to| to.write_all(&archive))
+                .add_layer(Compression::None, &mut |to| to.write_all(&archive))
                 .unwrap()
         })
         .collect();
@@ -249,9 +256,7 @@ fn uploads_elsewhere_don_t_see_who_asks() {
             Answer::new("401 Unauthorized", "").header("WWW-Authenticate", "Basic")
         }
         _ => {
-            let mut store = uploads.lock().unwrap();
-            let name = format!("u{}", store.uploads.len());
-            store.uploads.insert(name.clone(), Vec::new());
+            let name = uploads.lock().unwrap().upload();
             Answer::new("202 Accepted", "")
                 .header("Location", &format!("http://{address}/up/{name}"))
         }
