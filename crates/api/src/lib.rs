@@ -72,4 +72,7 @@ pub struct SystemInfo {
     pub storage_driver: String,
     /// The Kleene root: a dataset or an absolute path.
     pub kleene_root: String,
+    /// The registry that references without one mean.
+    #[serde(default)]
+    pub default_registry: String,
 }

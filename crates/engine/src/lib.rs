@@ -43,6 +43,7 @@ use kleene_types::ExecId;
 
 use crate::build::Builds;
 use crate::events::Events;
+use crate::image::blobs::BlobsInUse;
 use crate::locks::Locks;
 use crate::running::Running;
 
@@ -100,6 +101,7 @@ pub struct Engine {
     running: Running,
     events: Events,
     builds: Builds,
+    blobs: BlobsInUse,
 }
 
 impl Engine {
@@ -116,6 +118,7 @@ impl Engine {
             locks: Locks::default(),
             running: Running::default(),
             builds: Builds::default(),
+            blobs: BlobsInUse::default(),
         }
     }
 }

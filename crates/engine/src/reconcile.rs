@@ -1,6 +1,8 @@
 //! What the daemon does when it starts: it finishes or undoes work that was cut short, and finds
 //! out what became of the processes that ran when it was last here.
 
+use std::time::Duration;
+
 use kleene_doors::host::Probe;
 use kleene_store::ExecRecord;
 use kleene_types::ExecId;
@@ -8,6 +10,9 @@ use kleene_types::ExecId;
 use crate::events::NewEvent;
 use crate::running::Init;
 use crate::{Engine, EngineError};
+
+/// How long what has arrived of an image is kept when nobody comes back for it.
+const UNUSED_BLOBS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What [`Engine::reconcile`] found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -65,6 +70,8 @@ impl Engine {
         self.end_unknown(&mut result)?;
         self.remove_left_over(&mut result)?;
         result.note("builds", self.remove_build_leftovers());
+        let collected = self.distribution.collect(&[], UNUSED_BLOBS);
+        result.note("blobs", collected.map(drop).map_err(EngineError::from));
         let journal = self.store.journal()?;
         result.steps = journal.len();
         result.problems.extend(self.carry_out(journal));

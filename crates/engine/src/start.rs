@@ -9,7 +9,7 @@ use kleene_doors::host::{
 use kleene_doors::log::DEFAULT_LIMIT;
 use kleene_doors::storage::Dataset;
 use kleene_store::{ContainerRecord, ExecRecord, LastRun, OperationId, Run, Step};
-use kleene_types::{ByteSize, ContainerId, ExecId, MountKind, MountSpec, Timestamp};
+use kleene_types::{ByteSize, ContainerId, ExecId, MountKind, MountSpec, Platform, Timestamp};
 use tracing::error;
 
 use crate::container::{KILL_LIMIT, ended_meanwhile, runtime_network};
@@ -131,6 +131,7 @@ impl Engine {
                 container.name
             )));
         }
+        self.refuse_foreign(&container)?;
         let hooks = self.host.hooks(&container.jail_params)?;
         let operation = self.begin_start(&exec, &hooks)?;
         let begun = self
@@ -156,6 +157,22 @@ impl Engine {
         }
         self.end_operation(operation);
         Ok(started)
+    }
+
+    /// Refuses to start what was made for another kernel: its programs can't run.
+    fn refuse_foreign(&self, container: &ContainerRecord) -> Result<(), EngineError> {
+        let host = Platform::host();
+        let image = self.store.image(&container.image)?;
+        match image.and_then(|image| image.platform) {
+            Some(platform) if platform.os() != host.os() && !platform.os().is_empty() => {
+                Err(EngineError::Conflict(format!(
+                    "container '{}' can't be started: its image is for {platform}, and this host \
+                     runs {host}",
+                    container.name
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes down that a start has begun which takes more than one step.

@@ -85,6 +85,7 @@ pub fn run(config: &Config) -> Result<()> {
         os: std::env::consts::OS.to_owned(),
         storage_driver: info.driver.to_owned(),
         kleene_root: info.root,
+        default_registry: config.registries.default.to_string(),
     };
     let news = watcher.news();
     let app = App::new(engine, system, Timing::default(), stopped, news);

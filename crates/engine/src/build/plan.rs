@@ -150,10 +150,6 @@ impl Engine {
             DockerfileSource::InContext(path) => Some(format!("{path}{IGNORE}")),
             DockerfileSource::Text(_) => None,
         };
-        // What the client has sent was chosen by it.
-        if let BuildContext::Received(_) = new.context {
-            return Ok(Ignore::default());
-        }
         for name in own.into_iter().chain([IGNORE.to_owned()]) {
             if let Some(text) = self.context_file(new, &name)? {
                 return Ignore::parse(&text)

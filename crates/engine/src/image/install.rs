@@ -144,14 +144,15 @@ impl Engine {
         let images = self
             .distribution
             .read_archive(from, platform.unwrap_or(&host), go_on)?;
-        let loaded = images
+        let blobs = images.iter().flat_map(|image| &image.layers);
+        let blobs = blobs.map(|layer| layer.digest.clone());
+        let mut needed = self.blobs.need(&*self.distribution, blobs);
+        // Whether it works or not: the archive has them, too.
+        needed.done();
+        images
             .iter()
             .map(|image| self.load(image, progress))
-            .collect();
-        let blobs = images.iter().flat_map(|image| &image.layers);
-        let blobs: Vec<_> = blobs.map(|layer| layer.digest.clone()).collect();
-        self.distribution.discard(&blobs)?;
-        loaded
+            .collect()
     }
 
     fn load(
@@ -194,17 +195,16 @@ impl Engine {
                 total: layer.size,
             }))?;
         }
+        let blobs = foreign.layers.iter().skip(known.count);
+        let blobs = blobs.map(|layer| layer.digest.clone());
+        let mut needed = self.blobs.need(&*self.distribution, blobs);
         fetch(&wanted, progress)?;
         let id = ImageId::random();
-        let installed = self.journalled(&[Step::DiscardImage(id.clone())], |operation| {
+        self.journalled(&[Step::DiscardImage(id.clone())], |operation| {
             self.unpack_layers(foreign, &known, &id, operation, progress)
-        });
-        if installed.is_ok() {
-            let blobs = foreign.layers.iter().skip(known.count);
-            let blobs: Vec<_> = blobs.map(|layer| layer.digest.clone()).collect();
-            self.distribution.discard(&blobs)?;
-        }
-        installed.map(|()| id)
+        })?;
+        needed.done();
+        Ok(id)
     }
 
     /// The lowest layers that some image here has, too.

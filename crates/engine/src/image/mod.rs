@@ -1,5 +1,6 @@
 //! Images: trees that containers are cloned from.
 
+pub(crate) mod blobs;
 mod config;
 mod create;
 mod export;

@@ -11,6 +11,7 @@ use kleene_doors::storage::Root;
 use kleene_store::ImageRecord;
 use kleene_types::{Digest, Registry, RegistryRef, Timestamp};
 
+use super::blobs::NeededBlobs;
 use super::config::to_remote;
 use super::lineage::Layer;
 use crate::events::NewEvent;
@@ -48,12 +49,13 @@ impl Engine {
                 )));
             }
         };
-        let outgoing = self.outgoing(&image, Compression::Gzip)?;
-        let pushed =
-            self.distribution
-                .push(&reference, &outgoing, push.credentials.as_ref(), progress);
-        self.discard_blobs(&outgoing)?;
-        let digest = pushed?;
+        let mut needed = self.blobs.need(&*self.distribution, []);
+        needed.done();
+        let outgoing = self.outgoing(&image, Compression::Gzip, &mut needed)?;
+        let credentials = push.credentials.as_ref();
+        let digest = self
+            .distribution
+            .push(&reference, &outgoing, credentials, progress)?;
         self.emit(
             NewEvent::image("push", &image.id, image.reference.as_ref()).with("to", &reference),
         );
@@ -69,20 +71,18 @@ impl Engine {
             .iter()
             .map(|reference| self.find_image_by_text(reference))
             .collect::<Result<Vec<_>, _>>()?;
+        let mut needed = self.blobs.need(&*self.distribution, []);
+        needed.done();
         let mut outgoing = Vec::new();
         for image in images {
             let name = match &image.reference {
                 Some((name, tag)) => Some(self.registry_ref(&format!("{name}:{tag}"))?),
                 None => None,
             };
-            let saved = self.outgoing(&image, Compression::None)?;
+            let saved = self.outgoing(&image, Compression::None, &mut needed)?;
             outgoing.push((name.into_iter().collect(), saved));
         }
-        let written = self.distribution.write_archive(&outgoing, to);
-        for (_, image) in &outgoing {
-            self.discard_blobs(image)?;
-        }
-        Ok(written?)
+        Ok(self.distribution.write_archive(&outgoing, to)?)
     }
 
     /// Images that a registry finds by a word.
@@ -127,16 +127,12 @@ impl Engine {
             .map_err(|error| EngineError::Invalid(error.to_string()))
     }
 
-    fn discard_blobs(&self, image: &OutgoingImage) -> Result<(), EngineError> {
-        let blobs: Vec<Digest> = image.layers.iter().map(|it| it.digest.clone()).collect();
-        Ok(self.distribution.discard(&blobs)?)
-    }
-
     /// Makes an image's layers, and the configuration that goes with them.
     fn outgoing(
         &self,
         image: &ImageRecord,
         compression: Compression,
+        needed: &mut NeededBlobs<'_>,
     ) -> Result<OutgoingImage, EngineError> {
         let (mut layers, mut history) = (Vec::new(), Vec::new());
         self.each_layer(image, |layer, below, root| {
@@ -146,11 +142,11 @@ impl Engine {
                 packed = Some(done.map_err(io::Error::other)?);
                 Ok(())
             })?;
+            needed.add(descriptor.digest.clone());
             // A step that has changed nothing is told, but needs no layer.
             let empty = packed.is_none_or(|packed| packed.entries == 0);
-            match empty {
-                true => self.distribution.discard(&[descriptor.digest])?,
-                false => layers.push(descriptor),
+            if !empty {
+                layers.push(descriptor);
             }
             if !empty || !layer.instruction.is_empty() {
                 history.push(step(image.created, &layer.instruction, empty));

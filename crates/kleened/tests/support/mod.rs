@@ -194,6 +194,7 @@ impl Daemon {
             os: "linux".into(),
             storage_driver: "memory".into(),
             kleene_root: "/memory".into(),
+            default_registry: "docker.io".into(),
         };
         let app = App::new(engine.clone(), info, timing, stopped, watcher.news());
         let app = Arc::new(app);
