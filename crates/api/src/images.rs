@@ -190,6 +190,9 @@ impl std::fmt::Debug for Secret {
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryCredentials {
+    /// The registry that they are for: no other one is shown them. Empty: the one that is asked.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub registry: String,
     /// User.
     pub username: String,
     /// Password.

@@ -54,7 +54,7 @@ pub use build::{
 pub use cancel::Cancel;
 pub use error::EngineError;
 pub use image::{
-    HistoryView, ImagePrune, ImagesPruned, Loaded, NewCommit, NewImport, NewPull, NewPush,
+    HistoryView, Identity, ImagePrune, ImagesPruned, Loaded, NewCommit, NewImport, NewPull, NewPush,
 };
 pub use reconcile::Reconciled;
 pub use requests::{

@@ -69,6 +69,7 @@ pub fn credentials(ui: Ui, registry: &str) -> Option<RegistryCredentials> {
         }
     };
     Some(RegistryCredentials {
+        registry: registry.to_string(),
         username: login.username,
         password,
         identity_token,

@@ -7,7 +7,7 @@ use kleene_types::Platform;
 
 use super::output::Output;
 use super::{NewBuild, PullPolicy};
-use crate::image::NewPull;
+use crate::image::{Identity, NewPull};
 use crate::{Cancel, Engine, EngineError};
 
 impl Engine {
@@ -78,7 +78,10 @@ impl Engine {
             reference: reference.to_string(),
             platform: platform.cloned(),
             name: None,
-            credentials: new.credentials.get(&registry).cloned(),
+            identity: new.credentials.get(&registry).map(|credentials| Identity {
+                registry: registry.parse().ok(),
+                credentials: credentials.clone(),
+            }),
         };
         output.line(&format!("Pulling {reference}"));
         let mut unpacking = None;

@@ -95,7 +95,7 @@ impl Engine {
             reference,
             platform: None,
             name: named,
-            credentials: None,
+            identity: None,
         };
         let pulled = self.image_pull(&pull, &mut |blob| {
             let step = format!("pulling {}: {}", pull.reference, blob.digest.short());

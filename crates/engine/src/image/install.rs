@@ -12,7 +12,9 @@ use kleene_doors::distribution::{
 use kleene_doors::layers::LayerOptions;
 use kleene_doors::storage::{Dataset, Snapshot};
 use kleene_store::{ImageRecord, ImageSnapshot, OperationId, Origin, Step};
-use kleene_types::{ImageId, ImageName, ImageTag, Platform, RegistryRef, SnapshotName, Timestamp};
+use kleene_types::{
+    ImageId, ImageName, ImageTag, Platform, Registry, RegistryRef, SnapshotName, Timestamp,
+};
 
 use super::config::{from_remote, history_from_remote};
 use super::lineage::of_dataset;
@@ -30,7 +32,28 @@ pub struct NewPull {
     /// Name and tag that it gets; `None`: those of the reference.
     pub name: Option<(ImageName, ImageTag)>,
     /// Who asks.
-    pub credentials: Option<Credentials>,
+    pub identity: Option<Identity>,
+}
+
+/// Who asks at a registry.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The only registry that may be shown the credentials; `None`: the one that is asked.
+    pub registry: Option<Registry>,
+    /// The credentials.
+    pub credentials: Credentials,
+}
+
+impl Identity {
+    /// What a registry is shown.
+    pub(super) fn at<'i>(
+        identity: Option<&'i Self>,
+        registry: &Registry,
+    ) -> Option<&'i Credentials> {
+        let it = identity?;
+        let meant = it.registry.as_ref().is_none_or(|only| only == registry);
+        meant.then_some(&it.credentials)
+    }
 }
 
 /// An image that was read from an archive.
@@ -79,7 +102,7 @@ impl Engine {
             Some(name) => Some(name.clone()),
             None => local_name(&reference)?,
         };
-        let credentials = pull.credentials.as_ref();
+        let credentials = Identity::at(pull.identity.as_ref(), &reference.registry);
         let remote = self
             .distribution
             .resolve(&reference, &platform, credentials)?;

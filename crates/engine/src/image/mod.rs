@@ -12,7 +12,7 @@ mod send;
 
 pub use export::{NewCommit, NewImport};
 pub use history::HistoryView;
-pub use install::{Loaded, NewPull};
+pub use install::{Identity, Loaded, NewPull};
 pub use remove::{ImagePrune, ImagesPruned};
 pub use send::NewPush;
 

@@ -11,6 +11,7 @@ use kleene_doors::storage::Root;
 use kleene_store::ImageRecord;
 use kleene_types::{Digest, Registry, RegistryRef, Timestamp};
 
+use super::Identity;
 use super::blobs::NeededBlobs;
 use super::config::to_remote;
 use super::lineage::Layer;
@@ -25,7 +26,7 @@ pub struct NewPush {
     /// Where to: `[REGISTRY/]REPOSITORY[:TAG]`; `None`: what the image is called.
     pub reference: Option<String>,
     /// Who asks.
-    pub credentials: Option<Credentials>,
+    pub identity: Option<Identity>,
 }
 
 impl Engine {
@@ -52,7 +53,7 @@ impl Engine {
         let mut needed = self.blobs.need(&*self.distribution, []);
         needed.done();
         let outgoing = self.outgoing(&image, Compression::Gzip, &mut needed)?;
-        let credentials = push.credentials.as_ref();
+        let credentials = Identity::at(push.identity.as_ref(), &reference.registry);
         let digest = self
             .distribution
             .push(&reference, &outgoing, credentials, progress)?;

@@ -96,6 +96,7 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
     let login = RegistryLogin {
         registry,
         credentials: RegistryCredentials {
+            registry: String::new(),
             username: username.clone(),
             password: password.clone(),
             identity_token: String::new(),

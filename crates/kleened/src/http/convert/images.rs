@@ -3,8 +3,8 @@
 use kleene_api as api;
 use kleene_doors::distribution::{Credentials, SearchResult};
 use kleene_engine::{
-    Changes, EngineError, HistoryView, ImagePrune, ImageView, Loaded, NewCommit, NewImport,
-    NewPull, NewPush,
+    Changes, EngineError, HistoryView, Identity, ImagePrune, ImageView, Loaded, NewCommit,
+    NewImport, NewPull, NewPush,
 };
 use kleene_types::{ImageName, ImageTag, Platform, Span, Timestamp};
 
@@ -101,9 +101,21 @@ pub fn search_result(result: SearchResult) -> api::SearchResult {
     }
 }
 
+/// Who asks at a registry, and at which alone.
+fn identity(credentials: api::RegistryCredentials) -> Result<Option<Identity>, EngineError> {
+    let registry = Some(credentials.registry.clone()).filter(|text| !text.is_empty());
+    let registry = registry.map(|text| text.parse().map_err(invalid));
+    let registry = registry.transpose()?;
+    Ok(self::credentials(credentials).map(|credentials| Identity {
+        registry,
+        credentials,
+    }))
+}
+
 /// Who asks at a registry; `None`: nobody in particular.
 pub fn credentials(credentials: api::RegistryCredentials) -> Option<Credentials> {
     let api::RegistryCredentials {
+        registry: _,
         username,
         password,
         identity_token,
@@ -126,17 +138,20 @@ pub fn new_pull(config: api::ImagePullConfig) -> Result<NewPull, EngineError> {
             .map(|text| text.parse().map_err(invalid))
             .transpose()?,
         name: optional_name(config.tag.as_deref())?,
-        credentials: config.credentials.and_then(credentials),
+        identity: config.credentials.map(identity).transpose()?.flatten(),
     })
 }
 
 /// An image to push.
-pub fn new_push(config: api::ImagePushConfig) -> NewPush {
-    NewPush {
+///
+/// # Errors
+/// [`EngineError::Invalid`] for a bad registry.
+pub fn new_push(config: api::ImagePushConfig) -> Result<NewPush, EngineError> {
+    Ok(NewPush {
         image: config.image,
         reference: config.reference.filter(|text| !text.is_empty()),
-        credentials: config.credentials.and_then(credentials),
-    }
+        identity: config.credentials.map(identity).transpose()?.flatten(),
+    })
 }
 
 /// A container to make an image of.

@@ -30,7 +30,7 @@ pub(super) async fn push(app: Arc<App>, mut session: Session) {
     // A digest leaves little room in the close reason.
     let (done, failed) = ("pushed", "pushing failed");
     work::run(&app, session, done, failed, |engine, tell| {
-        let push = images::new_push(config);
+        let push = images::new_push(config)?;
         let digest = engine.image_push(&push, &mut |progress| tell(blob_info(progress)))?;
         Ok(digest.to_string())
     })
