@@ -362,10 +362,20 @@ impl Copying {
 
     /// What of the context is copied: also without what its `.dockerignore` leaves out.
     fn keep_of_context(&self, build: &Build<'_>, path: &Path, is_dir: bool) -> Keep {
+        match build.keep(path, is_dir) {
+            Keep::Yes => self.keep(path),
+            ignored => ignored,
+        }
+    }
+}
+
+impl Build<'_> {
+    /// What of the context is there: all but what its `.dockerignore` leaves out.
+    pub(super) fn keep(&self, path: &Path, is_dir: bool) -> Keep {
         let text = path.to_string_lossy();
-        let ignore = &build.plan.ignore;
+        let ignore = &self.plan.ignore;
         match (ignore.is_ignored(&text), is_dir) {
-            (false, _) => self.keep(path),
+            (false, _) => Keep::Yes,
             (true, true) if ignore.may_contain_exceptions_below(&text) => Keep::Descend,
             (true, _) => Keep::No,
         }
