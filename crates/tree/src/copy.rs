@@ -6,6 +6,7 @@
 
 mod crew;
 mod file;
+mod flatten;
 mod into;
 
 use std::ffi::CStr;
@@ -28,7 +29,8 @@ use crate::place::Place;
 use crate::populate::is_staging_name;
 use crate::sys::{self, Entry};
 use crew::{Closing, Crew, Folder, Job};
-use file::{Settings, Source};
+use file::{Settings, Source, Taking};
+pub use flatten::flatten;
 pub use into::{Archives, CopyFrom, CopyInto, copy_in};
 
 /// Directories of the walk that stay open on each side. Those further up are closed, and opened
@@ -134,7 +136,7 @@ pub fn copy_tree(
         existing: options.existing,
         owner: options.owner,
         mode: None,
-        tame: false,
+        taking: Taking::All,
     };
     with_crew(settings, None, options.progress, target.as_fd(), |copier| {
         attributes::clear_default_acl(target.as_fd()).map_err(at_root)?;
