@@ -163,11 +163,10 @@ fn our_images_run_elsewhere() {
             said["Env"].as_array().unwrap().contains(&"A=b c".into()),
             "{said}"
         );
-        assert_eq!(
-            said["Layers"].as_array().unwrap().len(),
-            4,
-            "base and three steps"
-        );
+        // The base and three steps. zfs-fuse can't tell whether hard links are the same ones: they come
+        // once more.
+        let layers = said["Layers"].as_array().unwrap().len();
+        assert!(layers == 4 || room == Room::Zfs && layers == 5, "{said}");
         let docker = registry.docker("team/app:1");
         let container = buildah.run(&["from", "-q", "--tls-verify=false", &docker]);
         // The whole tree is the same there.
