@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use kleene_tests::crash::{self, Operation};
 use kleene_tests::{Daemon, Leaks, Room, Traces, archive};
@@ -55,6 +56,11 @@ fn matrix(name: &str, operation: Operation, room: Room) {
         check(&daemon, &root, operation, &place);
         ids.extend(daemon.containers());
         clean(&daemon, operation);
+        // The monitor of what was removed may need a moment to its end.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while look() != before && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
         assert_eq!(look(), before, "{place}");
         if !died {
             break;
