@@ -492,3 +492,56 @@ fn builds_from_registries() {
     let digest = manifest(&registry, "base:1").to_string();
     assert!(digest.contains("layers"));
 }
+
+/// The release that the host runs comes from the registry, if that has it; the daemon's default
+/// registry is asked for names that have none.
+#[test]
+fn the_default_registry_and_the_hosts_release() {
+    let registry = Registry::start();
+    let daemon = Daemon::with_config(
+        Room::Dir,
+        &format!("default_registry: \"{}\"\n", registry.address()),
+    );
+    let buildah = Buildah::new();
+    push_base(&buildah, &registry, &daemon, "team/base");
+    let seen = daemon.klee(&["run", "-q", "--rm", "--pull", "missing", "team/base:1"]);
+    assert_eq!(seen.ok(), "from buildah\n");
+    assert!(
+        daemon
+            .klee(&["run", "--rm", "nope:1"])
+            .fails(125)
+            .contains("--pull missing")
+    );
+    // What the host is, as it says itself.
+    let release = fs::read_to_string("/etc/os-release").unwrap();
+    let value = |key: &str| {
+        let mut lines = release.lines();
+        let line = lines
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap_or_default();
+        line.trim_matches('"').to_owned()
+    };
+    let (id, version) = (value("ID="), value("VERSION_ID="));
+    if !["debian", "ubuntu", "fedora", "alpine"].contains(&id.as_str()) {
+        return;
+    }
+    for repository in [id.clone(), format!("library/{id}")] {
+        let tag = if id == "alpine" {
+            version.rsplit_once('.').unwrap().0
+        } else {
+            &version
+        };
+        buildah.push(
+            "team/base",
+            &registry.docker(&format!("{repository}:{tag}")),
+            &[],
+        );
+    }
+    let before = daemon.images();
+    let told = daemon.klee(&["image", "create", "-t", "release", "fetch-auto"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    let id = daemon.image_id("release");
+    let shown = daemon.inspect("image", &id);
+    assert_eq!(shown["env"], serde_json::json!(["A=b c"]), "{shown}");
+    assert!(before.contains(&id), "its manifest was pulled before");
+}
