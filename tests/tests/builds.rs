@@ -539,9 +539,9 @@ fn builds_at_once() {
     }
 }
 
-/// The image that a build began with can't be removed under it.
+/// What a build uses can't be removed under it.
 #[test]
-fn a_base_that_is_removed_meanwhile() {
+fn bases_and_volumes_that_are_removed_meanwhile() {
     for room in [Room::Dir, Room::Zfs] {
         let daemon = Daemon::new(room);
         let gate = daemon.directory().join("gate");
@@ -550,12 +550,18 @@ fn a_base_that_is_removed_meanwhile() {
         let context = Context::new(
             "FROM nginx\nRUN echo begun; until test -e /gate/open; do sleep 0.02; done\nRUN > /two\n",
         );
-        let mut building = Building::start(&daemon, &context, &["-t", "app", "-m", &mount]);
+        let options = ["-t", "app", "-m", &mount, "-m", "used:/used"];
+        let mut building = Building::start(&daemon, &context, &options);
         building.tells("begun");
+        let volume = daemon.klee(&["volume", "rm", "used"]);
+        let volumes = daemon.klee(&["volume", "prune", "-f"]);
         let refused = daemon.klee(&["image", "rm", "nginx"]);
         let pruned = daemon.klee(&["image", "prune", "-a", "-f"]);
         std::fs::write(gate.join("open"), "").unwrap();
         assert_eq!(building.ends(), 0, "{refused:?} {pruned:?}");
+        assert!(volume.fails(1).contains("used"));
+        assert_eq!(volumes.ok().trim(), "");
+        daemon.klee(&["volume", "rm", "used"]).ok();
         let message = refused.fails(1);
         assert!(message.contains("depends on it"), "{message}");
         let found = daemon.sh("app", "cd /; ls two; cat usr/local/www/nginx/index.html");
