@@ -121,6 +121,9 @@ pub struct Options {
     path: String,
 }
 
+/// Bytes that are kept of what a quiet build says.
+const SAID: usize = 1 << 20;
+
 /// Builds the image and shows the build's output.
 ///
 /// # Errors
@@ -231,7 +234,7 @@ async fn follow(ui: Ui, mut session: BuildSession, quiet: bool) -> CommandResult
                 }
                 image = id;
             }
-            BuildEvent::Output(text) if quiet => said.extend(text),
+            BuildEvent::Output(text) if quiet => keep(&mut said, &text),
             BuildEvent::Output(text) => ui.raw(&text)?,
             BuildEvent::Closed(closing) if closing.failed() => {
                 if !said.is_empty() {
@@ -259,6 +262,14 @@ async fn follow(ui: Ui, mut session: BuildSession, quiet: bool) -> CommandResult
     }
 }
 
+/// Keeps what a build has said, in the end as much of it as somebody may want to read.
+fn keep(said: &mut Vec<u8>, text: &[u8]) {
+    said.extend(text);
+    if said.len() > 2 * SAID {
+        said.drain(..said.len() - SAID);
+    }
+}
+
 fn config(options: &Options, upload: bool) -> CommandResult<ImageBuildConfig> {
     let context = match upload {
         true => PathBuf::new(),
@@ -270,7 +281,8 @@ fn config(options: &Options, upload: bool) -> CommandResult<ImageBuildConfig> {
     Ok(ImageBuildConfig {
         context: context.display().to_string(),
         dockerfile: String::new(),
-        quiet: options.quiet,
+        // What a build has printed is told if it fails: klee keeps it back itself.
+        quiet: false,
         cleanup: options.rm,
         tag: options.tag.clone(),
         buildargs: build_arguments(&options.build_arg)?,
