@@ -539,9 +539,9 @@ fn builds_at_once() {
     }
 }
 
-/// The image that a build began with can't be removed under it.
+/// What a build uses can't be removed under it.
 #[test]
-fn a_base_that_is_removed_meanwhile() {
+fn bases_and_volumes_that_are_removed_meanwhile() {
     for room in [Room::Dir, Room::Zfs] {
         let daemon = Daemon::new(room);
         let gate = daemon.directory().join("gate");
@@ -550,12 +550,18 @@ fn a_base_that_is_removed_meanwhile() {
         let context = Context::new(
             "FROM nginx\nRUN echo begun; until test -e /gate/open; do sleep 0.02; done\nRUN > /two\n",
         );
-        let mut building = Building::start(&daemon, &context, &["-t", "app", "-m", &mount]);
+        let options = ["-t", "app", "-m", &mount, "-m", "used:/used"];
+        let mut building = Building::start(&daemon, &context, &options);
         building.tells("begun");
+        let volume = daemon.klee(&["volume", "rm", "used"]);
+        let volumes = daemon.klee(&["volume", "prune", "-f"]);
         let refused = daemon.klee(&["image", "rm", "nginx"]);
         let pruned = daemon.klee(&["image", "prune", "-a", "-f"]);
         std::fs::write(gate.join("open"), "").unwrap();
         assert_eq!(building.ends(), 0, "{refused:?} {pruned:?}");
+        assert!(volume.fails(1).contains("used"));
+        assert_eq!(volumes.ok().trim(), "");
+        daemon.klee(&["volume", "rm", "used"]).ok();
         let message = refused.fails(1);
         assert!(message.contains("depends on it"), "{message}");
         let found = daemon.sh("app", "cd /; ls two; cat usr/local/www/nginx/index.html");
@@ -602,4 +608,180 @@ fn stages_at_once() {
     );
     let traces = Traces::look(&daemon.mountpoint());
     assert!(traces.instances().is_empty(), "{traces:?}");
+}
+
+/// Twenty steps, all known: the very same image, and nothing new.
+#[test]
+fn what_is_known_is_not_done_again() {
+    for room in [Room::Dir, Room::Zfs] {
+        let daemon = Daemon::new(room);
+        let copies: String = (0..18).map(|n| format!("COPY file /files/{n}\n")).collect();
+        let dockerfile = format!(
+            "FROM FreeBSD\n{copies}RUN cat /proc/sys/kernel/random/uuid > /when; > /one\nRUN > /two\nCMD [\"x\"]\n"
+        );
+        let context = Context::new(&dockerfile);
+        context.file("file", "1");
+        let first = daemon.build(&context, &["-t", "app"]).ok();
+        assert_eq!((cached(&first), snapshots(&first).len()), (0, 20));
+        let (id, images) = (daemon.image_id("app"), daemon.images());
+        let when = daemon.sh("app", "cat /when");
+        let again = daemon.build(&context, &["-t", "app"]).ok();
+        assert_eq!((cached(&again), snapshots(&again).len()), (20, 0));
+        assert_eq!(
+            (daemon.image_id("app"), daemon.images()),
+            (id.clone(), images)
+        );
+        // Sent or read here, it is the same.
+        let sent = daemon.build(&context, &["-t", "app", "--upload"]).ok();
+        assert_eq!(
+            (cached(&sent), daemon.image_id("app")),
+            (20, id.clone()),
+            "{sent}"
+        );
+        // The last steps only.
+        context.dockerfile(&dockerfile.replace("/two", "/three"));
+        let changed = daemon.build(&context, &["-t", "app"]).ok();
+        assert_eq!(cached(&changed), 19, "{changed}");
+        assert_eq!(
+            daemon.sh("app", "cat /when; cd /; ls one two three 2>/dev/null; true"),
+            format!("{when}one\nthree\n")
+        );
+        // Everything.
+        context.file("file", "2");
+        let changed = daemon.build(&context, &["-t", "app"]).ok();
+        assert_eq!(cached(&changed), 0, "{changed}");
+        assert_ne!(daemon.sh("app", "cat /when"), when);
+        let anew = daemon.build(&context, &["-t", "app", "--no-cache"]).ok();
+        assert_eq!(cached(&anew), 0, "{anew}");
+        // When its image is gone, so is what was known.
+        let dry = daemon
+            .klee(&["image", "prune", "-a", "--build-cache", "--dry-run"])
+            .ok();
+        let before = daemon.images();
+        assert_eq!(dry.lines().count(), before.len(), "{dry}");
+        let place = |id: &str| dry.lines().position(|line| line == id).unwrap();
+        assert!(
+            place(&daemon.image_id("app")) < place(&daemon.image_id("FreeBSD")),
+            "{dry}"
+        );
+        let pruned = daemon
+            .klee(&["image", "prune", "-a", "--build-cache", "-f"])
+            .ok();
+        assert_eq!(pruned, dry);
+        assert!(daemon.images().is_empty());
+        assert!(
+            Traces::look(&daemon.mountpoint())
+                .datasets("image")
+                .is_empty()
+        );
+    }
+}
+
+/// Contexts and Dockerfiles that come from the client in every way.
+#[test]
+fn contexts_that_are_sent() {
+    let daemon = Daemon::new(Room::Dir);
+    let context = Context::new("FROM FreeBSD\nCOPY . /all/\n");
+    context
+        .file("file", "content")
+        .file("dir/run.sh", "#!/bin/sh\n")
+        .link("dir/link", "run.sh");
+    let script = context.join("dir/run.sh");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, executable).unwrap();
+    let chown = |path: &Path| std::os::unix::fs::chown(path, Some(80), Some(80)).unwrap();
+    chown(&script);
+    let look = "cd /all; find . ! -type d | while read f; do stat -c '%n %F %a %u:%g' $f; done";
+    let mut seen = std::collections::BTreeSet::new();
+    let id_file = daemon.directory().join("id");
+    for options in [
+        &["-t", "app"][..],
+        &["-t", "app", "--upload", "--iidfile", "id"],
+    ] {
+        daemon.build(&context, options).ok();
+        let mut lines: Vec<String> = daemon.sh("app", look).lines().map(str::to_owned).collect();
+        lines.sort();
+        seen.insert(lines);
+    }
+    assert_eq!(
+        std::fs::read_to_string(id_file).unwrap(),
+        daemon.image_id("app")
+    );
+    assert_eq!(seen.len(), 1, "both ways make one image: {seen:?}");
+    let lines = seen.into_iter().next().unwrap();
+    assert!(
+        lines.contains(&"./dir/run.sh regular file 755 0:0".to_owned()),
+        "{lines:?}"
+    );
+    assert!(
+        lines.contains(&"./dir/link symbolic link 777 0:0".to_owned()),
+        "{lines:?}"
+    );
+    // On standard input: an archive, one that is compressed, a Dockerfile alone.
+    let (path, tar) = (
+        context.path().display().to_string(),
+        daemon.directory().join("context.tar"),
+    );
+    let tar = tar.display().to_string();
+    kleene_tests::run("tar", &["-cf", &tar, "-C", &path, "."]);
+    let plain = std::fs::read(&tar).unwrap();
+    kleene_tests::run("gzip", &[&tar]);
+    let compressed = std::fs::read(format!("{tar}.gz")).unwrap();
+    for bytes in [&plain, &compressed] {
+        daemon
+            .klee_with_input(&["build", "-t", "stdin", "--no-cache", "-"], bytes)
+            .ok();
+        assert_eq!(daemon.runs("stdin", &["cat", "/all/file"]), "content");
+    }
+    daemon
+        .klee_with_input(
+            &["build", "-t", "alone", "-"],
+            b"FROM FreeBSD\nRUN > /alone\n",
+        )
+        .ok();
+    assert_eq!(daemon.runs("alone", &["ls", "/alone"]), "/alone\n");
+    let dockerfile = b"FROM FreeBSD\nCOPY file /here\n";
+    for upload in [&[][..], &["--upload"]] {
+        let words = [
+            &["build", "-t", "piped", "--no-cache"],
+            upload,
+            &["-f", "-", &path],
+        ]
+        .concat();
+        daemon.klee_with_input(&words, dockerfile).ok();
+        assert_eq!(daemon.runs("piped", &["cat", "/here"]), "content");
+        // A Dockerfile outside of the context.
+        std::fs::write(daemon.directory().join("Elsewhere"), dockerfile).unwrap();
+        let words = [
+            &["build", "-t", "outside", "--no-cache"],
+            upload,
+            &["-f", "Elsewhere", &path],
+        ]
+        .concat();
+        daemon.klee(&words).ok();
+        assert_eq!(daemon.runs("outside", &["cat", "/here"]), "content");
+    }
+    // Hostile ones touch nothing and leave nothing.
+    let before = Traces::look(&daemon.mountpoint());
+    let mut hostile = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    let name = b"../../../../../../../../../../tmp/kleene-hostile-context";
+    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+    header.set_size(1);
+    header.set_cksum();
+    hostile.append(&header, &b"x"[..]).unwrap();
+    let hostile = hostile.into_inner().unwrap();
+    daemon
+        .klee_with_input(&["build", "-t", "bad", "-"], &hostile)
+        .fails(1);
+    daemon
+        .klee_with_input(&["build", "-t", "bad", "-"], &plain[..700])
+        .fails(1);
+    assert!(!Path::new("/tmp/kleene-hostile-context").exists());
+    assert_eq!(Traces::look(&daemon.mountpoint()), before);
+    let left = std::fs::read_dir(daemon.mountpoint().join("metadata/build"))
+        .into_iter()
+        .flatten()
+        .count();
+    assert_eq!(left, 0);
 }

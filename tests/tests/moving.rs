@@ -202,7 +202,7 @@ fn archives_of_other_tools() {
     for name in ["docker.tar", "oci.tar", "twice.tar", "docker.tar.gz"] {
         daemon.klee(&["image", "load", "-i", name]).ok();
         let id = daemon.images()[0].clone();
-        same(&exported(&daemon, &id), &tree, &format!("{name}"));
+        same(&exported(&daemon, &id), &tree, name);
         assert_eq!(settings(&daemon, &id), config, "{name}");
         assert_eq!(daemon.runs(&id, &[]), "/tree\na");
         daemon.klee(&["image", "rm", &id]).ok();

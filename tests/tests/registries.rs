@@ -9,9 +9,13 @@
 )]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
-use kleene_tests::{Buildah, Context, Daemon, Outcome, Registry, Room, Traces, archive, run};
+use kleene_tests::{
+    Buildah, Context, Daemon, Outcome, Registry, Room, Traces, archive, run, until,
+};
 
 /// Pushes the small image, as buildah makes it, as `NAME:1`.
 fn push_base(buildah: &Buildah, registry: &Registry, daemon: &Daemon, name: &str) {
@@ -391,7 +395,6 @@ fn logging_in() {
     let klee = |words: &[&str], input: &str| -> Outcome {
         let output = {
             use std::io::Write;
-            use std::process::Stdio;
             let mut command = daemon.command(words);
             command
                 .env("DOCKER_CONFIG", &config)
@@ -491,4 +494,132 @@ fn builds_from_registries() {
     assert_eq!(daemon.sh("app", "echo $B"), "new\n");
     let digest = manifest(&registry, "base:1").to_string();
     assert!(digest.contains("layers"));
+}
+
+/// The release that the host runs comes from the registry, if that has it; the daemon's default
+/// registry is asked for names that have none.
+#[test]
+fn the_default_registry_and_the_hosts_release() {
+    let registry = Registry::start();
+    let daemon = Daemon::with_config(
+        Room::Dir,
+        &format!("default_registry: \"{}\"\n", registry.address()),
+    );
+    let buildah = Buildah::new();
+    push_base(&buildah, &registry, &daemon, "team/base");
+    let seen = daemon.klee(&["run", "-q", "--rm", "--pull", "missing", "team/base:1"]);
+    assert_eq!(seen.ok(), "from buildah\n");
+    assert!(
+        daemon
+            .klee(&["run", "--rm", "nope:1"])
+            .fails(125)
+            .contains("--pull missing")
+    );
+    // What the host is, as it says itself.
+    let release = fs::read_to_string("/etc/os-release").unwrap();
+    let value = |key: &str| {
+        let mut lines = release.lines();
+        let line = lines
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap_or_default();
+        line.trim_matches('"').to_owned()
+    };
+    let (id, version) = (value("ID="), value("VERSION_ID="));
+    if !["debian", "ubuntu", "fedora", "alpine"].contains(&id.as_str()) {
+        return;
+    }
+    for repository in [id.clone(), format!("library/{id}")] {
+        let tag = if id == "alpine" {
+            version.rsplit_once('.').unwrap().0
+        } else {
+            &version
+        };
+        buildah.push(
+            "team/base",
+            &registry.docker(&format!("{repository}:{tag}")),
+            &[],
+        );
+    }
+    let before = daemon.images();
+    let told = daemon.klee(&["image", "create", "-t", "release", "fetch-auto"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    let id = daemon.image_id("release");
+    let shown = daemon.inspect("image", &id);
+    assert_eq!(shown["env"], serde_json::json!(["A=b c"]), "{shown}");
+    assert!(before.contains(&id), "its manifest was pulled before");
+}
+
+/// A client that goes away during a pull, and a daemon that dies: nothing half-done is left, and the
+/// next pull succeeds.
+#[test]
+fn pulls_that_are_cut_short() {
+    let mut daemon = Daemon::empty(Room::Dir);
+    let (registry, buildah) = (Registry::start(), Buildah::new());
+    push_base(&buildah, &registry, &daemon, "base");
+    for number in [1, 2] {
+        let container = buildah.run(&["from", "--pull=never", "base"]);
+        let tree = Path::new(&buildah.run(&["mount", &container])).join("large");
+        fs::create_dir(&tree).unwrap();
+        for name in 0..24 {
+            fs::write(tree.join(name.to_string()), vec![number; 1 << 20]).unwrap();
+        }
+        buildah.run(&["umount", &container]);
+        buildah.run(&["commit", "-q", "--rm", &container, "large"]);
+        buildah.push("large", &registry.docker(&format!("large:{number}")), &[]);
+    }
+    let root = daemon.mountpoint();
+    let before = Traces::look(&root);
+    let agrees = |daemon: &Daemon| {
+        let images = daemon.images().into_iter().collect();
+        Traces::look(&root).datasets("image") == images
+    };
+    // What has been downloaded stays for the next try.
+    for (number, step, kills_the_daemon) in [
+        (1, ": done", false),
+        (1, ": unpacking", false),
+        (2, ": done", true),
+        (2, ": unpacking", true),
+    ] {
+        let name = registry.image(&format!("large:{number}"));
+        let mut client = daemon
+            .command(&["pull", &name])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
+        let mut told = Vec::new();
+        while !told.iter().any(|line: &String| line.contains(step)) {
+            let line = lines.next();
+            let line = line.unwrap_or_else(|| panic!("'{step}' isn't in {told:?}"));
+            told.push(line.unwrap());
+        }
+        match kills_the_daemon {
+            false => client.kill().unwrap(),
+            true => daemon.kill(),
+        }
+        client.wait().unwrap();
+        if kills_the_daemon {
+            daemon.start();
+            assert!(agrees(&daemon), "{step}");
+        }
+        until("what it has made goes", || agrees(&daemon));
+        // It may have come to its end before it was told to stop.
+        daemon.klee(&["image", "rm", &name]);
+        assert_eq!(Traces::look(&root), before, "{step}");
+    }
+    for number in [1, 2] {
+        let name = registry.image(&format!("large:{number}"));
+        let outcome = daemon.klee(&[
+            "run",
+            "-q",
+            "--rm",
+            &name,
+            "sh",
+            "-c",
+            "cat /large/* | wc -c",
+        ]);
+        assert_eq!(outcome.ok().trim(), (24 << 20).to_string());
+    }
 }
