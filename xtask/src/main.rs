@@ -25,7 +25,8 @@ Commands:
   test [--no-install] all tests, as root: installs the Debian packages that they need first
   install [--prefix DIR] [--destdir DIR]
                      release binaries, a default configuration, a systemd unit
-  bench              what things cost, beside crun and podman in the same run
+  bench [containers|volumes|images]...
+                     what things cost, beside crun, podman and buildah in the same run
   openapi            write openapi/kleened.json and docs/reference anew
   tidy               checks of the sources that neither rustfmt nor clippy does
   packages           install the Debian packages that building and testing need
@@ -56,7 +57,7 @@ fn run() -> Result<()> {
         ["test"] => test::run(true),
         ["test", "--no-install"] => test::run(false),
         ["install", options @ ..] => install::run(options),
-        ["bench"] => bench::run(),
+        ["bench", parts @ ..] => bench::run(parts),
         ["openapi"] => test::write_references(),
         ["tidy"] => tidy::run(),
         ["packages"] => packages::ensure(),
