@@ -10,11 +10,10 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use kleene_tests::{Daemon, Room};
+use kleene_tests::{Daemon, Registry, Room};
 
 /// Behind a command of which the guide shows that it fails.
 const FAILS: &str = "# fails";
@@ -91,55 +90,6 @@ fn shell(daemon: &Daemon, directory: &Path, line: &str) -> std::process::Output 
         .unwrap()
 }
 
-/// A registry; ended when dropped.
-struct Registry {
-    child: Child,
-    address: String,
-}
-
-impl Registry {
-    /// Starts one that keeps things in `directory`, and waits until it listens.
-    fn start(directory: &Path) -> Self {
-        fs::create_dir(directory).unwrap();
-        let config = directory.join("config.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: info}}\nhttp: {{addr: '127.0.0.1:0', secret: test}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}}}\n",
-            directory.join("data").display()
-        );
-        fs::write(&config, text).unwrap();
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("docker-registry isn't installed");
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let port = loop {
-            let line = log.next().expect("docker-registry doesn't start").unwrap();
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                let address = rest.split('"').next().unwrap();
-                break address.rsplit(':').next().unwrap().to_owned();
-            }
-        };
-        // Read to its end, so that the registry never waits for us.
-        std::thread::spawn(move || log.for_each(drop));
-        Self {
-            child,
-            address: format!("localhost:{port}"),
-        }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn building_images() {
     for room in [Room::Dir, Room::Zfs] {
@@ -155,9 +105,10 @@ fn building_images() {
 #[test]
 fn registries() {
     let daemon = Daemon::empty(Room::Dir);
-    let registry = Registry::start(&daemon.directory().join("registry"));
+    let registry = Registry::start();
+    let address = registry.address().replace("127.0.0.1", "localhost");
     let chapter = include_str!("../../docs/guide/registries.md");
-    follow(&daemon, chapter, &registry.address);
+    follow(&daemon, chapter, &address);
 }
 
 #[test]
