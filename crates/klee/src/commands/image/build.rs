@@ -139,7 +139,14 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         forget(file)?;
     }
     let client = session.client().await?;
-    let id = unless_interrupted(build(session.ui, &client, &config, plan.context)).await?;
+    let id = unless_interrupted(build(
+        session.ui,
+        &client,
+        &config,
+        plan.context,
+        options.quiet,
+    ))
+    .await?;
     if let Some(file) = &options.iidfile {
         fs::write(file, &id).map_err(|error| iidfile_failed(file, &error))?;
     }
@@ -207,13 +214,14 @@ async fn build(
     client: &Client,
     config: &ImageBuildConfig,
     context: Option<Context>,
+    quiet: bool,
 ) -> CommandResult<String> {
     let (archive, packing) = match context {
         Some(Context { archive, packing }) => (Some(archive), packing),
         None => (None, None),
     };
     let session = client.image_build(config, archive).await?;
-    let built = follow(ui, session, config.quiet).await;
+    let built = follow(ui, session, quiet).await;
     if let Some(packing) = packing {
         // That the files can't be read is why the build fails.
         let packed = packing.end().await;
