@@ -4,8 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::disallowed_types,
-    reason = "tests may panic, and this one starts other people's tools"
+    reason = "tests may panic"
 )]
 
 use std::fs;

@@ -139,14 +139,8 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         forget(file)?;
     }
     let client = session.client().await?;
-    let id = unless_interrupted(build(
-        session.ui,
-        &client,
-        &config,
-        plan.context,
-        options.quiet,
-    ))
-    .await?;
+    let building = build(session.ui, &client, &config, plan.context, options.quiet);
+    let id = unless_interrupted(building).await?;
     if let Some(file) = &options.iidfile {
         fs::write(file, &id).map_err(|error| iidfile_failed(file, &error))?;
     }
