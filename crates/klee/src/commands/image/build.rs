@@ -139,7 +139,8 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         forget(file)?;
     }
     let client = session.client().await?;
-    let id = unless_interrupted(build(session.ui, &client, &config, plan.context)).await?;
+    let id =
+        unless_interrupted(build(&options, session.ui, &client, &config, plan.context)).await?;
     if let Some(file) = &options.iidfile {
         fs::write(file, &id).map_err(|error| iidfile_failed(file, &error))?;
     }
@@ -203,6 +204,7 @@ fn missing(context: &Path, file: &str) -> CommandError {
 
 /// Follows the build to its end; the answer is the image's id.
 async fn build(
+    options: &Options,
     ui: Ui,
     client: &Client,
     config: &ImageBuildConfig,
@@ -213,7 +215,7 @@ async fn build(
         None => (None, None),
     };
     let session = client.image_build(config, archive).await?;
-    let built = follow(ui, session, config.quiet).await;
+    let built = follow(ui, session, options.quiet).await;
     if let Some(packing) = packing {
         // That the files can't be read is why the build fails.
         let packed = packing.end().await;
