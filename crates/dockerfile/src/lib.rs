@@ -33,7 +33,9 @@ pub use expand::{
 };
 pub use heredoc::Heredoc;
 pub use ignore::{Ignore, IgnoreError};
-pub use mount::{MountError, MountFlag, RunMount, Sharing};
+pub use mount::{
+    BindMount, CacheMount, MountError, MountFlag, RunMount, SecretMount, Sharing, TmpfsMount,
+};
 pub use parse::parse;
 pub use pattern::{Pattern, PatternError, split_pivot};
 pub use reference::{ImageReference, Pin, ReferenceError};

@@ -75,61 +75,77 @@ pub enum Sharing {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RunMount {
     /// Files of the build context, a stage or an image.
-    Bind {
-        /// Where it is mounted.
-        target: String,
-        /// What is mounted, relative to the root of `from`; `/` if it isn't given.
-        source: Option<String>,
-        /// A stage or image; the build context if it isn't given.
-        from: Option<String>,
-        /// Whether writing is permitted; what is written is thrown away.
-        writable: bool,
-    },
+    Bind(BindMount),
     /// A directory that outlives the build.
-    Cache {
-        /// Where it is mounted.
-        target: String,
-        /// The cache's name; the target if it isn't given.
-        id: Option<String>,
-        /// The directory of `from` that a new cache begins with.
-        source: Option<String>,
-        /// A stage or image that a new cache begins with.
-        from: Option<String>,
-        /// What builds at the same time do.
-        sharing: Sharing,
-        /// Whether it is read-only.
-        read_only: bool,
-        /// Permissions of a new cache's directory; 0755 if they aren't given.
-        mode: Option<u32>,
-        /// Owner of a new cache's directory; 0 if it isn't given.
-        uid: Option<u32>,
-        /// Group of a new cache's directory; 0 if it isn't given.
-        gid: Option<u32>,
-    },
+    Cache(CacheMount),
     /// A file system in memory.
-    Tmpfs {
-        /// Where it is mounted.
-        target: String,
-        /// Bytes it may hold.
-        size: Option<ByteSize>,
-    },
+    Tmpfs(TmpfsMount),
     /// A file or variable that the user hands to the build.
-    Secret {
-        /// Its name: the option `id`, or the target's last part.
-        id: String,
-        /// The file; `None` if it is only wanted as a variable.
-        target: Option<String>,
-        /// The variable that gets its value.
-        env: Option<String>,
-        /// Whether a build without it fails.
-        required: bool,
-        /// Permissions of the file; 0400 if they aren't given.
-        mode: Option<u32>,
-        /// Owner of the file; 0 if it isn't given.
-        uid: Option<u32>,
-        /// Group of the file; 0 if it isn't given.
-        gid: Option<u32>,
-    },
+    Secret(SecretMount),
+}
+
+/// `type=bind`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BindMount {
+    /// Where it is mounted.
+    pub target: String,
+    /// What is mounted, relative to the root of `from`; `/` if it isn't given.
+    pub source: Option<String>,
+    /// A stage or image; the build context if it isn't given.
+    pub from: Option<String>,
+    /// Whether writing is permitted; what is written is thrown away.
+    pub writable: bool,
+}
+
+/// `type=cache`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CacheMount {
+    /// Where it is mounted.
+    pub target: String,
+    /// The cache's name; the target if it isn't given.
+    pub id: Option<String>,
+    /// The directory of `from` that a new cache begins with.
+    pub source: Option<String>,
+    /// A stage or image that a new cache begins with.
+    pub from: Option<String>,
+    /// What builds at the same time do.
+    pub sharing: Sharing,
+    /// Whether it is read-only.
+    pub read_only: bool,
+    /// Permissions of a new cache's directory; 0755 if they aren't given.
+    pub mode: Option<u32>,
+    /// Owner of a new cache's directory; 0 if it isn't given.
+    pub uid: Option<u32>,
+    /// Group of a new cache's directory; 0 if it isn't given.
+    pub gid: Option<u32>,
+}
+
+/// `type=tmpfs`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TmpfsMount {
+    /// Where it is mounted.
+    pub target: String,
+    /// Bytes it may hold.
+    pub size: Option<ByteSize>,
+}
+
+/// `type=secret`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SecretMount {
+    /// Its name: the option `id`, or the target's last part.
+    pub id: String,
+    /// The file; `None` if it is only wanted as a variable.
+    pub target: Option<String>,
+    /// The variable that gets its value.
+    pub env: Option<String>,
+    /// Whether a build without it fails.
+    pub required: bool,
+    /// Permissions of the file; 0400 if they aren't given.
+    pub mode: Option<u32>,
+    /// Owner of the file; 0 if it isn't given.
+    pub uid: Option<u32>,
+    /// Group of the file; 0 if it isn't given.
+    pub gid: Option<u32>,
 }
 
 /// A mount's options as written, names brought to one form (`dst` to `target` and so on). Values may
@@ -276,12 +292,12 @@ impl Values {
     }
 
     fn bind(&self) -> Result<RunMount, MountError> {
-        Ok(RunMount::Bind {
+        Ok(RunMount::Bind(BindMount {
             target: self.target("bind")?,
             source: self.text("source"),
             from: self.text("from"),
             writable: self.writable(false)?,
-        })
+        }))
     }
 
     fn cache(&self) -> Result<RunMount, MountError> {
@@ -297,7 +313,7 @@ impl Values {
                 });
             }
         };
-        Ok(RunMount::Cache {
+        Ok(RunMount::Cache(CacheMount {
             target: self.target("cache")?,
             id: self.text("id"),
             source: self.text("source"),
@@ -307,7 +323,7 @@ impl Values {
             mode: self.number("mode", 8)?,
             uid: self.number("uid", 10)?,
             gid: self.number("gid", 10)?,
-        })
+        }))
     }
 
     fn tmpfs(&self) -> Result<RunMount, MountError> {
@@ -318,10 +334,10 @@ impl Values {
                 expected: "it is a number with an optional unit b, k, m, g, t or p",
             })
         });
-        Ok(RunMount::Tmpfs {
+        Ok(RunMount::Tmpfs(TmpfsMount {
             target: self.target("tmpfs")?,
             size: size.transpose()?,
-        })
+        }))
     }
 
     fn secret(&self) -> Result<RunMount, MountError> {
@@ -341,7 +357,7 @@ impl Values {
             (None, None) => Some(format!("/run/secrets/{id}")),
             (given, _) => given,
         };
-        Ok(RunMount::Secret {
+        Ok(RunMount::Secret(SecretMount {
             target,
             env,
             required: self.flag("required")?.unwrap_or(false),
@@ -349,7 +365,7 @@ impl Values {
             uid: self.number("uid", 10)?,
             gid: self.number("gid", 10)?,
             id,
-        })
+        }))
     }
 
     fn writable(&self, default: bool) -> Result<bool, MountError> {

@@ -65,8 +65,8 @@ pub enum CopySource<'a> {
     Directory(&'a Path),
     /// The tree of an image or container. Owners are kept.
     Root(&'a Root),
-    /// Files that are nowhere yet: names (a single component each) and contents. Mode 0644, root's,
-    /// from the beginning of 1970.
+    /// Files that are nowhere yet: names (a single component each) and contents, all of them, whatever
+    /// the sources are. Mode 0644, root's, made now.
     Inline(&'a [(String, Vec<u8>)]),
 }
 
@@ -98,7 +98,7 @@ pub struct CopyIn<'a> {
     pub from: CopySource<'a>,
     /// What of it: paths relative to the source's root (a slash at the beginning makes no difference)
     /// that may have wildcards as in Go's `filepath.Match`. `..` doesn't lead out of the root. A
-    /// directory stands for what is in it.
+    /// directory stands for what is in it. A source that is left out isn't there.
     pub sources: &'a [String],
     /// Where they go: an absolute path in `root`. With a slash at its end, or several sources, or a
     /// wildcard in one, it is a directory; otherwise that is so when there is a directory.

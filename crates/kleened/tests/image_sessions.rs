@@ -167,7 +167,6 @@ async fn dockerfiles_that_are_wrong() {
             "error in 'run x': invalid instruction",
         ),
         ("RUN x\n", "'RUN x' not permitted before a FROM instruction"),
-        ("FROM nothing\n", "no such image 'nothing'"),
     ] {
         let daemon = daemon_with(text).await;
         let mut session = daemon.session("/images/build", None).await;
@@ -178,6 +177,18 @@ async fn dockerfiles_that_are_wrong() {
         assert_eq!(code, 1011);
         assert!(opening.is_empty() && message.data.is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_before_a_failure_is_told() {
+    let daemon = daemon_with("FROM base AS a\nRUN [\"work\"]\nFROM nothing\n").await;
+    let mut session = daemon.session("/images/build", None).await;
+    session.send_text(&build("app", true).to_string()).await;
+    assert!(!session.opened().await.is_empty());
+    let (told, code, _) = session.rest().await;
+    assert!(told.starts_with("Step 1/1 : FROM nothing\n"), "{told}");
+    assert!(told.ends_with("no such image 'nothing'\n"), "{told}");
+    assert_eq!(code, 1011);
 }
 
 /// A client that goes away ends its build, and nothing is left of that.

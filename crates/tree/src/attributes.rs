@@ -27,6 +27,8 @@ pub(crate) enum Xattrs<'a> {
     Of(Node<'a>),
     /// Those, but for what would be an order to an overlay file system.
     TamedOf(Node<'a>),
+    /// Those that whoever uses the tree sees: see [`shown`].
+    ShownOf(Node<'a>),
     /// These.
     Given(&'a [(CString, Vec<u8>)]),
 }
@@ -37,6 +39,7 @@ impl Xattrs<'_> {
         let list = match self {
             Self::Of(from) => return xattr::copy(from, to),
             Self::TamedOf(from) => &tamed(from)?,
+            Self::ShownOf(from) => &shown(from)?,
             Self::Given(list) => list,
         };
         let mut skipped = 0;

@@ -1,6 +1,6 @@
 //! Tells what differs between two trees, of which one may be layers of an overlay over the other.
 
-mod layers;
+pub(crate) mod layers;
 mod walk;
 
 use std::collections::BTreeSet;

@@ -6,6 +6,8 @@
 
 mod crew;
 mod file;
+mod flatten;
+mod frame;
 mod into;
 
 use std::ffi::CStr;
@@ -28,7 +30,9 @@ use crate::place::Place;
 use crate::populate::is_staging_name;
 use crate::sys::{self, Entry};
 use crew::{Closing, Crew, Folder, Job};
-use file::{Settings, Source};
+use file::{Settings, Source, Taking};
+pub use flatten::flatten;
+use frame::{Frame, close_far_up, reopen_side};
 pub use into::{Archives, CopyFrom, CopyInto, copy_in};
 
 /// Directories of the walk that stay open on each side. Those further up are closed, and opened
@@ -134,7 +138,7 @@ pub fn copy_tree(
         existing: options.existing,
         owner: options.owner,
         mode: None,
-        tame: false,
+        taking: Taking::All,
     };
     with_crew(settings, None, options.progress, target.as_fd(), |copier| {
         attributes::clear_default_acl(target.as_fd()).map_err(at_root)?;
@@ -181,95 +185,6 @@ fn with_crew(
         copier.barrier()?;
         Ok(copier.copied)
     })
-}
-
-/// A directory that is being copied.
-struct Frame {
-    source: Side,
-    target: Side,
-    entries: vec::IntoIter<Entry>,
-    /// Files that are to be handed over.
-    batch: Vec<Entry>,
-    folder: Arc<Folder>,
-    /// The source directory's attributes, read before its entries changed its access time.
-    meta: Meta,
-    /// The target directory gets them in the end.
-    own_attributes: bool,
-}
-
-/// An open directory, or one that can be found again through its children.
-struct Side {
-    fd: Option<Arc<OwnedFd>>,
-    id: Id,
-}
-
-impl Side {
-    fn get(&self) -> Result<BorrowedFd<'_>, Fault> {
-        Ok(self.share()?.as_fd())
-    }
-
-    fn share(&self) -> Result<&Arc<OwnedFd>, Fault> {
-        let closed = Fault::new(Step::Opening, Errno::BADF);
-        self.fd.as_ref().ok_or(closed)
-    }
-}
-
-impl Frame {
-    fn open(
-        source: OwnedFd,
-        target: OwnedFd,
-        folder: Folder,
-        own_attributes: bool,
-    ) -> Result<Self, Fault> {
-        let meta = Meta::of(&source).step(Step::Reading)?;
-        let target_id = Meta::of(&target).step(Step::Reading)?.id;
-        let entries = sys::entries(source.as_fd()).step(Step::Reading)?;
-        Ok(Self {
-            source: Side {
-                fd: Some(Arc::new(source)),
-                id: meta.id,
-            },
-            target: Side {
-                fd: Some(Arc::new(target)),
-                id: target_id,
-            },
-            entries: entries.into_iter(),
-            batch: Vec::new(),
-            folder: Arc::new(folder),
-            meta,
-            own_attributes,
-        })
-    }
-
-    /// Doesn't copy the entries with such names.
-    fn leave_out(&mut self, names: impl Fn(&CStr) -> bool) {
-        let entries = std::mem::take(&mut self.entries);
-        let kept: Vec<Entry> = entries.filter(|entry| !names(&entry.name)).collect();
-        self.entries = kept.into_iter();
-    }
-
-    fn place(&self) -> &Arc<Place> {
-        &self.folder.place
-    }
-
-    fn here(&self) -> Result<Here<'_>, Fault> {
-        Ok(Here {
-            source: self.source.get()?,
-            target: self.target.get()?,
-            place: self.place(),
-        })
-    }
-
-    /// The files that are to be handed over, if there are any.
-    fn take_batch(&mut self) -> Result<Option<Job>, Fault> {
-        if self.batch.is_empty() {
-            return Ok(None);
-        }
-        let entries = std::mem::take(&mut self.batch);
-        let (source, target) = (self.source.share()?, self.target.share()?);
-        let (source, target) = (Arc::clone(source), Arc::clone(target));
-        Ok(Some(Job::new(&self.folder, source, target, entries)))
-    }
 }
 
 /// A directory on both sides, and where it is.
@@ -618,36 +533,4 @@ fn changed_or_gone(errno: Errno) -> Result<Option<Outcome>, Fault> {
         errno if file::is_another_type(errno) => Ok(None),
         errno => Err(Fault::new(Step::Opening, errno)),
     }
-}
-
-/// Closes the directory that is now too far up to stay open. The root stays open.
-fn close_far_up(stack: &mut [Frame]) {
-    let Some(index) = stack.len().checked_sub(OPEN_LEVELS) else {
-        return;
-    };
-    if let Some(frame) = stack.get_mut(index).filter(|_| index > 0) {
-        frame.source.fd = None;
-        frame.target.fd = None;
-    }
-}
-
-/// Opens a directory that was closed on the way down, by way of its child.
-fn reopen_side(side: &mut Side, child: &Side, place: &Place) -> Result<(), TreeError> {
-    if side.fd.is_some() {
-        return Ok(());
-    }
-    let parent = child
-        .get()
-        .and_then(|child| sys::reopen_parent(child, side.id).step(Step::Opening))
-        .map_err(|fault| fault.at(place.path()))?;
-    match parent {
-        Some(parent) => side.fd = Some(Arc::new(parent)),
-        None => {
-            return Err(TreeError::Changed {
-                step: Step::Reading,
-                path: place.path(),
-            });
-        }
-    }
-    Ok(())
 }

@@ -35,6 +35,7 @@ mod usage;
 pub use changes::{Comparison, Difference, Stacking, changes};
 pub use copy::{
     Archives, Copied, CopyFrom, CopyInto, CopyOptions, Existing, Progress, copy_in, copy_tree,
+    flatten,
 };
 pub use digest::digest_sources;
 pub use error::{Step, TreeError};

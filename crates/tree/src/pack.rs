@@ -346,11 +346,15 @@ impl Packer<'_, '_> {
         }
     }
 
-    fn attributes(&self, of: Node<'_>) -> Result<Attributes, Fault> {
-        match self.options.plain {
-            true => Ok(Attributes::default()),
-            false => attributes::read(of),
+    fn attributes(&self, of: Node<'_>) -> Result<Attributes, Failure> {
+        if self.options.plain {
+            return Ok(Attributes::default());
         }
+        attributes::read(of).map_err(|fault| match fault.errno {
+            // What can't be opened is reached by its name, which may have gone since it was looked at.
+            Errno::NOENT => Failure::Vanished,
+            _ => fault.into(),
+        })
     }
 
     /// Writes a directory's own entry, at once or when something in it is written, and lists its

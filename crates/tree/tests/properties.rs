@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Dir, Facts, Mounted, assert_same, facts, scratch, set_xattr};
 use kleene_tree::{
-    CopyOptions, LayerOf, PopulateOutcome, UnpackOptions, apply_layer, copy_tree, pack_layer,
-    pack_tar, populate, unpack_tar, usage,
+    CopyOptions, LayerOf, PopulateOutcome, UnpackOptions, apply_layer, copy_tree, flatten,
+    pack_layer, pack_tar, populate, unpack_tar, usage,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -366,6 +366,10 @@ proptest! {
         };
         let _merged = mount("upper", "work", "merged");
         change(&path("merged"), &edits, &more);
+        let layers = ["upper", "old"].map(|name| File::open(path(name)).unwrap().into());
+        let flat = Dir::new(&scratch, "flat");
+        flatten(&layers, flat.fd()).unwrap();
+        assert_layered(&flat.path, &path("merged"));
         let made = layer(Some(&old.path), &path("merged"), Some(&[&path("upper")]));
         let twice = path("twice");
         copy(&old.path, &twice);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ast::{Command, FileSource, HealthCheck, Invocation, Kind, Run, RunCommand, RunNetwork};
-use crate::mount::{RunMount, Sharing};
+use crate::mount::{BindMount, CacheMount, RunMount, SecretMount, Sharing, TmpfsMount};
 
 /// The only instruction behind FROM.
 fn one(instruction: &str) -> Kind {
@@ -315,7 +315,7 @@ fn networks_and_mounts() {
         panic!("{mounts:?}");
     };
     let text = |text: &str| Some(text.to_owned());
-    let expected = RunMount::Cache {
+    let expected = RunMount::Cache(CacheMount {
         target: "/c".to_owned(),
         id: None,
         source: None,
@@ -325,17 +325,19 @@ fn networks_and_mounts() {
         mode: Some(0o700),
         uid: Some(1),
         gid: None,
-    };
+    });
     assert_eq!(*cache, expected);
-    let expected = RunMount::Bind {
+    let expected = RunMount::Bind(BindMount {
         target: "/b c".to_owned(),
         source: text("a"),
         from: text("x"),
         writable: true,
-    };
+    });
     assert_eq!(*bind, expected);
-    assert!(matches!(tmpfs, RunMount::Tmpfs { size: Some(size), .. } if size.bytes() == 1 << 20));
-    let expected = RunMount::Secret {
+    assert!(
+        matches!(tmpfs, RunMount::Tmpfs(TmpfsMount { size: Some(size), .. }) if size.bytes() == 1 << 20)
+    );
+    let expected = RunMount::Secret(SecretMount {
         id: "s".to_owned(),
         target: None,
         env: text("S"),
@@ -343,7 +345,7 @@ fn networks_and_mounts() {
         mode: None,
         uid: None,
         gid: None,
-    };
+    });
     assert_eq!(*secret, expected);
 }
 
@@ -357,12 +359,12 @@ fn secrets_have_names_and_places() {
     ] {
         let run = run(&format!("RUN --mount=type=secret,{options} x"));
         let mount = run.mounts[0].resolve(&|_| None).unwrap();
-        let RunMount::Secret {
+        let RunMount::Secret(SecretMount {
             id: found_id,
             target: found_target,
             env,
             ..
-        } = mount
+        }) = mount
         else {
             panic!("{mount:?}");
         };
@@ -385,7 +387,7 @@ fn mounts_with_variables() {
     let mount = &run.mounts[0];
     assert!(matches!(
         mount.resolve(&scope("7")),
-        Ok(RunMount::Cache { uid: Some(7), .. })
+        Ok(RunMount::Cache(CacheMount { uid: Some(7), .. }))
     ));
     assert!(mount.resolve(&scope("x")).is_err());
 }

@@ -327,20 +327,55 @@ impl Copying {
 
     /// What of a tree is copied: all but what is excluded.
     fn keep(&self, path: &Path) -> Keep {
-        let path = path.to_string_lossy();
-        let excluded = |pattern: &Pattern| pattern.matches_or_parent(&path);
+        if self.exclude.is_empty() {
+            return Keep::Yes;
+        }
+        let within = self.within_sources(&path.to_string_lossy());
+        let excluded = |pattern: &Pattern| within.iter().any(|it| pattern.matches_or_parent(it));
         match self.exclude.iter().any(excluded) {
             true => Keep::No,
             false => Keep::Yes,
         }
     }
 
+    /// A path relative to the sources that it is in, which is what `--exclude` speaks of. A source
+    /// that is a file is known by its name.
+    fn within_sources(&self, path: &str) -> Vec<String> {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let sources = self.sources.paths.iter();
+        let patterns = sources.filter_map(|source| Pattern::parse(source).ok());
+        let within = patterns.filter_map(|pattern| {
+            let depth = pattern
+                .as_str()
+                .split('/')
+                .filter(|it| !it.is_empty())
+                .count();
+            let (above, below) = parts.split_at_checked(depth)?;
+            let of_this = depth == 0 || pattern.matches(&above.join("/"));
+            of_this.then(|| match below.is_empty() {
+                true => above.last().copied().unwrap_or_default().to_owned(),
+                false => below.join("/"),
+            })
+        });
+        within.collect()
+    }
+
     /// What of the context is copied: also without what its `.dockerignore` leaves out.
     fn keep_of_context(&self, build: &Build<'_>, path: &Path, is_dir: bool) -> Keep {
+        match build.keep(path, is_dir) {
+            Keep::Yes => self.keep(path),
+            ignored => ignored,
+        }
+    }
+}
+
+impl Build<'_> {
+    /// What of the context is there: all but what its `.dockerignore` leaves out.
+    pub(super) fn keep(&self, path: &Path, is_dir: bool) -> Keep {
         let text = path.to_string_lossy();
-        let ignore = &build.plan.ignore;
+        let ignore = &self.plan.ignore;
         match (ignore.is_ignored(&text), is_dir) {
-            (false, _) => self.keep(path),
+            (false, _) => Keep::Yes,
             (true, true) if ignore.may_contain_exceptions_below(&text) => Keep::Descend,
             (true, _) => Keep::No,
         }

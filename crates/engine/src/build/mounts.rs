@@ -4,19 +4,18 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use kleene_dockerfile::{Instruction, Run, RunMount, Sharing};
+use kleene_dockerfile::{
+    BindMount, CacheMount, Instruction, Run, RunMount, SecretMount, Sharing, TmpfsMount,
+};
 use kleene_doors::host::Mount;
 use kleene_doors::layers::{CopyIn, CopySource, Keep};
-use kleene_types::ContainerPath;
+use kleene_types::{ContainerPath, ExecId};
 
 use super::key::{Key, KeyBuilder};
 use super::settings::invalid;
 use super::stage::{Build, Stage};
 use super::work::{CacheInUse, WorkDirectory};
 use crate::EngineError;
-
-/// Where secrets are when nobody says so.
-const SECRETS: &str = "/run/secrets";
 
 /// What the mounts of an instruction are made of, as long as this is kept.
 #[derive(Default)]
@@ -59,7 +58,7 @@ impl Stage {
         mut key: KeyBuilder,
     ) -> Result<Key, EngineError> {
         for mount in mounts {
-            let RunMount::Bind { source, from, .. } = mount else {
+            let RunMount::Bind(BindMount { source, from, .. }) = mount else {
                 continue;
             };
             key = match from {
@@ -70,7 +69,7 @@ impl Stage {
                 None => {
                     let sources = [source.clone().unwrap_or_else(|| "/".to_owned())];
                     let context = CopySource::Directory(build.new.context());
-                    let keep = |path: &Path, is_dir: bool| keep(build, path, is_dir);
+                    let keep = |path: &Path, is_dir: bool| build.keep(path, is_dir);
                     let digest = build
                         .engine
                         .host
@@ -92,21 +91,12 @@ impl Stage {
         let mut mounted = Mounted::default();
         for mount in mounts {
             let shown = match mount {
-                RunMount::Bind { .. } => self.bind(build, instruction, mount, &mut mounted)?,
-                RunMount::Cache { .. } => self.cache(build, instruction, mount, &mut mounted)?,
-                RunMount::Tmpfs { target, .. } => {
-                    let directory = build.engine.work_directory()?;
-                    let source = directory.path().to_owned();
-                    fs::set_permissions(&source, fs::Permissions::from_mode(0o1777))
-                        .map_err(failed("making a temporary directory"))?;
-                    mounted.directories.push(directory);
-                    Some(Shown {
-                        source,
-                        target: target.clone(),
-                        read_only: false,
-                    })
+                RunMount::Bind(bind) => Some(self.bind(build, instruction, bind, &mut mounted)?),
+                RunMount::Cache(cache) => {
+                    Some(self.cache(build, instruction, cache, &mut mounted)?)
                 }
-                RunMount::Secret { .. } => secret(build, instruction, mount, &mut mounted)?,
+                RunMount::Tmpfs(tmpfs) => Some(temporary(build, tmpfs, &mut mounted)?),
+                RunMount::Secret(it) => secret(build, instruction, it, &mut mounted)?,
             };
             if let Some(shown) = shown {
                 let target = self.settings.absolute(&shown.target);
@@ -128,28 +118,25 @@ impl Stage {
         &self,
         build: &Build<'b>,
         instruction: &Instruction,
-        mount: &RunMount,
+        mount: &BindMount,
         mounted: &mut Mounted<'b>,
-    ) -> Result<Option<Shown>, EngineError> {
-        let RunMount::Bind {
-            target,
-            source,
-            from,
-            writable,
-        } = mount
-        else {
-            return Ok(None);
-        };
+    ) -> Result<Shown, EngineError> {
         let directory = build.engine.work_directory()?;
-        let source = source.as_deref().unwrap_or("/");
-        self.copy_for_mount(build, instruction, from.as_deref(), source, &directory)?;
+        let source = mount.source.as_deref().unwrap_or("/");
+        self.copy_for_mount(
+            build,
+            instruction,
+            mount.from.as_deref(),
+            source,
+            &directory,
+        )?;
         let shown = directory.path().join("x");
         mounted.directories.push(directory);
-        Ok(Some(Shown {
+        Ok(Shown {
             source: shown,
-            target: target.clone(),
-            read_only: !writable,
-        }))
+            target: mount.target.clone(),
+            read_only: !mount.writable,
+        })
     }
 
     /// Copies a file or directory to `x` in a directory.
@@ -179,7 +166,7 @@ impl Stage {
             copied.map(drop).map_err(EngineError::from)
         };
         let Some(from) = from else {
-            let keep = |path: &Path, is_dir: bool| keep(build, path, is_dir);
+            let keep = |path: &Path, is_dir: bool| build.keep(path, is_dir);
             return copy(CopySource::Directory(build.new.context()), &keep);
         };
         let (_, snapshot) = build.files_of(instruction, self.index, from)?;
@@ -195,79 +182,91 @@ impl Stage {
         &self,
         build: &Build<'b>,
         instruction: &Instruction,
-        mount: &RunMount,
+        mount: &CacheMount,
         mounted: &mut Mounted<'b>,
-    ) -> Result<Option<Shown>, EngineError> {
-        let RunMount::Cache {
-            target,
-            id,
-            source,
-            from,
-            sharing,
-            read_only,
-            mode,
-            uid,
-            gid,
-        } = mount
-        else {
-            return Ok(None);
-        };
-        let id = id.clone().unwrap_or_else(|| self.settings.absolute(target));
+    ) -> Result<Shown, EngineError> {
+        let id = mount.id.clone();
+        let id = id.unwrap_or_else(|| self.settings.absolute(&mount.target));
+        let builds = &build.engine.builds;
         let mut name = blake3::hash(id.as_bytes()).to_hex().to_string();
-        if *sharing == Sharing::Private && build.engine.builds.uses_cache(&name) {
-            name = kleene_types::ExecId::random().to_string();
+        if mount.sharing == Sharing::Private && builds.uses_cache(&name) {
+            name = ExecId::random().to_string();
         }
-        let used = build
-            .engine
-            .builds
-            .use_cache(&name, *sharing == Sharing::Locked);
-        let (path, new) = build.engine.cache_directory(&name)?;
+        let used = builds.use_cache(&name, mount.sharing == Sharing::Locked);
+        let path = build.engine.cache_directory(&name)?;
         mounted.caches.push(used);
         let data = path.join("x");
-        if new || !data.is_dir() {
-            match from {
-                Some(from) => {
-                    let directory = build.engine.work_directory()?;
-                    let source = source.as_deref().unwrap_or("/");
-                    self.copy_for_mount(build, instruction, Some(from), source, &directory)?;
-                    fs::rename(directory.path().join("x"), &data)
-                        .map_err(failed("beginning a cache"))?;
-                }
-                None => fs::create_dir(&data).map_err(failed("beginning a cache"))?,
-            }
-            let mode = fs::Permissions::from_mode(mode.unwrap_or(0o755));
-            fs::set_permissions(&data, mode)
-                .and_then(|()| chown(&data, Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0))))
-                .map_err(failed("beginning a cache"))?;
+        if !data.is_dir() {
+            self.begin_cache(build, instruction, mount, &data)?;
         }
-        Ok(Some(Shown {
+        Ok(Shown {
             source: data,
-            target: target.clone(),
-            read_only: *read_only,
-        }))
+            target: mount.target.clone(),
+            read_only: mount.read_only,
+        })
+    }
+
+    /// Makes what a new cache begins with.
+    fn begin_cache(
+        &self,
+        build: &Build<'_>,
+        instruction: &Instruction,
+        mount: &CacheMount,
+        data: &Path,
+    ) -> Result<(), EngineError> {
+        let directory = build.engine.work_directory()?;
+        let first = directory.path().join("x");
+        match &mount.from {
+            Some(from) => {
+                let source = mount.source.as_deref().unwrap_or("/");
+                self.copy_for_mount(build, instruction, Some(from), source, &directory)?;
+                if !first.is_dir() {
+                    let problem = "--mount: a cache begins with a directory, and this is none";
+                    return Err(invalid(instruction, problem));
+                }
+            }
+            None => fs::create_dir(&first).map_err(failed("beginning a cache"))?,
+        }
+        let mode = fs::Permissions::from_mode(mount.mode.unwrap_or(0o755));
+        let (uid, gid) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+        fs::set_permissions(&first, mode)
+            .and_then(|()| chown(&first, Some(uid), Some(gid)))
+            .map_err(failed("beginning a cache"))?;
+        match fs::rename(&first, data) {
+            // Another build was quicker, and uses it already.
+            Err(_) if data.is_dir() => Ok(()),
+            renamed => renamed.map_err(failed("beginning a cache")),
+        }
     }
 }
 
-fn secret<'b>(
-    build: &Build<'b>,
+/// An empty directory that is thrown away afterwards.
+fn temporary(
+    build: &Build<'_>,
+    mount: &TmpfsMount,
+    mounted: &mut Mounted<'_>,
+) -> Result<Shown, EngineError> {
+    let directory = build.engine.work_directory()?;
+    let source = directory.path().to_owned();
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o1777))
+        .map_err(failed("making a temporary directory"))?;
+    mounted.directories.push(directory);
+    Ok(Shown {
+        source,
+        target: mount.target.clone(),
+        read_only: false,
+    })
+}
+
+fn secret(
+    build: &Build<'_>,
     instruction: &Instruction,
-    mount: &RunMount,
-    mounted: &mut Mounted<'b>,
+    mount: &SecretMount,
+    mounted: &mut Mounted<'_>,
 ) -> Result<Option<Shown>, EngineError> {
-    let RunMount::Secret {
-        id,
-        target,
-        env,
-        required,
-        mode,
-        uid,
-        gid,
-    } = mount
-    else {
-        return Ok(None);
-    };
+    let id = &mount.id;
     let Some(value) = build.new.secrets.0.get(id) else {
-        return match required {
+        return match mount.required {
             true => Err(invalid(
                 instruction,
                 &format!("the secret '{id}' is required: give it with --secret id={id},src=FILE"),
@@ -275,45 +274,30 @@ fn secret<'b>(
             false => Ok(None),
         };
     };
-    if let Some(name) = env {
+    if let Some(name) = &mount.env {
         let value = String::from_utf8(value.clone()).map_err(|_| {
             let problem = format!("the secret '{id}' is no text, which a variable needs");
             invalid(instruction, &problem)
         })?;
         mounted.env.push((name.clone(), value));
     }
-    let target = match (target, env) {
-        (Some(target), _) => target.clone(),
-        (None, Some(_)) => return Ok(None),
-        (None, None) => format!("{SECRETS}/{id}"),
+    let Some(target) = &mount.target else {
+        return Ok(None);
     };
     let directory = build.engine.work_directory()?;
     let file = directory.path().join("secret");
-    let owner = (Some(uid.unwrap_or(0)), Some(gid.unwrap_or(0)));
+    let (uid, gid) = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+    let mode = fs::Permissions::from_mode(mount.mode.unwrap_or(0o400));
     fs::write(&file, value)
-        .and_then(|()| chown(&file, owner.0, owner.1))
-        .and_then(|()| {
-            let mode = fs::Permissions::from_mode(mode.unwrap_or(0o400));
-            fs::set_permissions(&file, mode)
-        })
+        .and_then(|()| chown(&file, Some(uid), Some(gid)))
+        .and_then(|()| fs::set_permissions(&file, mode))
         .map_err(failed("writing a secret"))?;
     mounted.directories.push(directory);
     Ok(Some(Shown {
         source: file,
-        target,
+        target: target.clone(),
         read_only: true,
     }))
-}
-
-/// What of the context is shown.
-fn keep(build: &Build<'_>, path: &Path, is_dir: bool) -> Keep {
-    let text = path.to_string_lossy();
-    let ignore = &build.plan.ignore;
-    match (ignore.is_ignored(&text), is_dir) {
-        (false, _) => Keep::Yes,
-        (true, true) if ignore.may_contain_exceptions_below(&text) => Keep::Descend,
-        (true, _) => Keep::No,
-    }
 }
 
 fn failed(what: &str) -> impl FnOnce(std::io::Error) -> EngineError {

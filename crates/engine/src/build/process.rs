@@ -148,9 +148,10 @@ impl Engine {
             EngineError::Conflict("the connection to a process of the build has broken".to_owned())
         };
         let mut stream = started.attached.ok_or_else(broken)?;
+        let mut output = output.of_process();
         loop {
             match Frame::read(&mut stream) {
-                Ok(Some(Frame::Stdout(data) | Frame::Stderr(data))) => output.of_process(&data),
+                Ok(Some(Frame::Stdout(data) | Frame::Stderr(data))) => output.write(&data),
                 Ok(Some(Frame::Exited(status))) => return Ok(status),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => match self.host.probe(&run.init)? {

@@ -253,7 +253,7 @@ impl Build<'_> {
     /// Tells which step begins.
     pub(super) fn tell_step(&self, stage: usize, line: usize, text: &str) {
         let (number, count) = (self.plan.number(stage, line), self.plan.count());
-        self.output.line(&format!("Step {number}/{count} : {text}"));
+        self.output.step(&format!("Step {number}/{count} : {text}"));
     }
 
     /// The files of a stage or image, and what they are known by.

@@ -1,7 +1,7 @@
 //! The stages of a build side by side: each is built by a thread of its own, and waits for those that
 //! it needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -17,7 +17,7 @@ use crate::{Cancel, Engine, EngineError};
 /// What has become of the stages so far.
 pub(super) struct Stages {
     /// The images of all of them.
-    images: BTreeSet<ImageId>,
+    images: BTreeMap<usize, ImageId>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -33,7 +33,7 @@ struct State {
 }
 
 impl Stages {
-    fn new(images: BTreeSet<ImageId>) -> Self {
+    fn new(images: BTreeMap<usize, ImageId>) -> Self {
         Self {
             images,
             state: Mutex::default(),
@@ -43,7 +43,11 @@ impl Stages {
 
     /// Whether an image is a stage's of this build: no record knows it yet, and nobody removes it.
     pub(super) fn make(&self, image: &ImageId) -> bool {
-        self.images.contains(image)
+        self.images.values().any(|own| own == image)
+    }
+
+    fn image(&self, index: usize) -> Option<&ImageId> {
+        self.images.get(&index)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -104,7 +108,7 @@ impl Engine {
         let stop = Cancel::default();
         let outer = stop.clone();
         let _outer = cancel.on_cancel(move || outer.cancel());
-        let stages = Stages::new(ids.values().cloned().collect());
+        let stages = Stages::new(ids.clone());
         let build = Build {
             engine: self,
             new,
@@ -154,6 +158,10 @@ impl Engine {
                 error.into()
             });
         };
+        // What was told so far was kept if the wanted stage hasn't begun.
+        if let Some(id) = build.stages.image(build.plan.target) {
+            build.output.start(id);
+        }
         let error = match cancelled {
             true => EngineError::Cancelled,
             false => error,
@@ -181,11 +189,23 @@ impl Engine {
 impl Build<'_> {
     /// Builds one stage.
     fn stage(&self, index: usize, id: ImageId) {
-        let mut stage = match Stage::begin(self, index, id) {
+        let name = self.plan.file.stages.get(index);
+        let name = name.and_then(|stage| stage.name.clone());
+        let output = match self.plan.needed.len() {
+            1 => self.output.clone(),
+            _ => self
+                .output
+                .of_stage(&name.unwrap_or_else(|| index.to_string())),
+        };
+        let build = Build {
+            output: &output,
+            ..*self
+        };
+        let mut stage = match Stage::begin(&build, index, id) {
             Ok(stage) => stage,
             Err(error) => return self.fail(index, None, error),
         };
-        match stage.carry_out(self) {
+        match stage.carry_out(&build) {
             Ok(()) => self.stages.finish(stage),
             Err(error) => self.fail(index, Some(stage), error),
         }

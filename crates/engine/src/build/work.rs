@@ -229,12 +229,11 @@ impl Engine {
         }
     }
 
-    /// The directory of a cache, and whether it is new.
-    pub(super) fn cache_directory(&self, name: &str) -> Result<(PathBuf, bool), EngineError> {
+    /// The directory of a cache.
+    pub(super) fn cache_directory(&self, name: &str) -> Result<PathBuf, EngineError> {
         let path = self.storage.info().metadata.join(CACHES).join(name);
-        let new = !path.is_dir();
         make_private(&path).map_err(failed("making the directory", &path))?;
-        Ok((path, new))
+        Ok(path)
     }
 
     /// Removes the caches that no build uses. Answers the bytes that come free, or would.

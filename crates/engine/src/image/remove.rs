@@ -50,14 +50,31 @@ pub struct ImagesPruned {
 }
 
 impl Engine {
-    /// Removes an image that no container and no other image was made of.
+    /// Removes an image that no container and no other image was made of. Images that only keep steps
+    /// of builds don't stand in the way: they go with it.
     ///
     /// # Errors
     /// [`EngineError::InUse`] with the ids of those, one a line.
     pub fn image_remove(&self, reference: &str) -> Result<ImageId, EngineError> {
         let id = self.find_image_by_text(reference)?.id;
+        if self.store.containers_of_image(&id)?.is_empty() {
+            self.remove_cached_children(&id)?;
+        }
         self.remove_image(&id)?;
         Ok(id)
+    }
+
+    /// Removes the images made of this one that only keep steps of builds, unless they are needed.
+    fn remove_cached_children(&self, id: &ImageId) -> Result<(), EngineError> {
+        let children = self.store.images_of_image(id)?.into_iter();
+        for child in children.filter(|child| child.build_cache) {
+            self.remove_cached_children(&child.id)?;
+            match self.remove_image(&child.id) {
+                Ok(()) | Err(EngineError::InUse(_) | EngineError::ImageNotFound(_)) => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(())
     }
 
     /// Removes the images that nothing needs: see [`ImagePrune`]. Children go before their parents,

@@ -319,7 +319,9 @@ fn kept(daemon: &FakeDaemon) -> serde_json::Value {
 
 #[test]
 fn credentials_go_to_their_registry_only() {
-    let credentials = json!({"username": "me", "password": "s3cret", "identity_token": ""});
+    let credentials = json!({
+        "registry": "quay.io", "username": "me", "password": "s3cret", "identity_token": "",
+    });
     let daemon = pulling(FakeDaemon::script())
         .session("/images/push", |mut socket| async move {
             socket.starting("").await;

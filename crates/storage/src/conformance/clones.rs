@@ -188,3 +188,62 @@ pub fn a_snapshot_of_a_clone_is_whole(room: &dyn Room) {
     assert_eq!(text(room, &clone, "etc/deep/er/file"), "base");
     assert_eq!(text(room, &build, "step"), "two");
 }
+
+/// Builds have many steps, and images are made of images: no number of snapshots is too many.
+pub fn three_hundred_snapshots_in_a_row(room: &dyn Room) {
+    const SNAPSHOTS: usize = 300;
+    let storage = room.storage();
+    let mut last = base_image(room);
+    let mut chain = vec![last.clone()];
+    for number in 0..SNAPSHOTS {
+        let level = number.to_string();
+        room.write(&last, "etc/motd", &level);
+        room.write(&last, &format!("file-{}", number % 7), &level);
+        if number % 10 == 3 {
+            room.remove(&last, "etc/deep");
+            room.make_dir(&last, "etc/deep/er");
+            room.write(&last, "etc/deep/er/file", &level);
+        }
+        if number % 10 == 6 {
+            room.remove(&last, "etc/deep/er");
+        }
+        let name = format!("s{number}");
+        storage.snapshot(&at(&last, &name)).unwrap();
+        // Each third one is a clone's, so that both ways lead on.
+        if number % 3 == 0 {
+            let next = image();
+            storage.clone_snapshot(&at(&last, &name), &next).unwrap();
+            chain.push(next.clone());
+            last = next;
+        }
+        assert_eq!(text(room, &last, "etc/motd"), level);
+        assert_eq!(text(room, &last, "other"), "base");
+        for (of, name) in (0..=number).rev().take(7).map(|of| (of, of % 7)) {
+            assert_eq!(text(room, &last, &format!("file-{name}")), of.to_string());
+        }
+        let deep = match (number % 10, number / 10 * 10 + 3) {
+            (3..6, since) => Some(since.to_string()),
+            (0..3, _) if number < 3 => Some("base".to_owned()),
+            _ => None,
+        };
+        assert_eq!(room.read(&last, "etc/deep/er/file"), deep, "after {number}");
+        let expected = match number % 10 {
+            3..6 => vec!["er"],
+            _ if number < 3 => vec!["er"],
+            _ => vec![],
+        };
+        assert_eq!(room.names(&last, "etc/deep"), expected, "after {number}");
+    }
+    // Older states are as they were.
+    let early = container();
+    storage
+        .clone_snapshot(&at(&chain[1], "s1"), &early)
+        .unwrap();
+    assert_eq!(text(room, &early, "etc/motd"), "1");
+    assert_eq!(text(room, &early, "etc/deep/er/file"), "base");
+    storage.destroy(&early).unwrap();
+    for dataset in chain.iter().rev() {
+        storage.destroy(dataset).unwrap();
+    }
+    no_leftovers(room);
+}

@@ -68,6 +68,7 @@ macro_rules! conformance_suite {
             snapshots_of_one_dataset,
             clones_keep_their_origin,
             a_snapshot_of_a_clone_is_whole,
+            three_hundred_snapshots_in_a_row,
             changes_are_told,
             changes_of_directories,
             changes_leave_out_mount_points,

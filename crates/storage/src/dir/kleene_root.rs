@@ -146,9 +146,13 @@ impl KleeneRoot {
 
     /// Moves a dataset into the trash, at once.
     pub(super) fn discard(&self, dataset: &Dataset) -> io::Result<Staged<'_>> {
+        self.discard_at(self.directory(dataset.kind()), dataset.leaf())
+    }
+
+    /// Moves an entry of a directory into the trash, at once.
+    pub(super) fn discard_at(&self, from: BorrowedFd<'_>, entry: &str) -> io::Result<Staged<'_>> {
         let name = self.unused_name();
-        let from = self.directory(dataset.kind());
-        rustix::fs::renameat(from, dataset.leaf(), &self.trash, name.as_str())?;
+        rustix::fs::renameat(from, entry, &self.trash, name.as_str())?;
         Ok(Staged::new(self, name))
     }
 

@@ -7,6 +7,7 @@
 //!   layers/SNAPSHOT/ what `top` was when the snapshot was taken
 //!   snapshots.json   the snapshots, oldest first
 //!   origin           a symbolic link to the layer that the dataset is a clone of
+//!   whole/           a layer that is to be that of the snapshot being taken
 //! ```
 //!
 //! A clone is a link, two empty directories and a rename. Nothing of it is synced: file systems write
@@ -17,6 +18,10 @@
 //! Taking a snapshot writes the list first, which is the point of no return, and then moves `top`
 //! into its place; [`settle`] finishes that when it was cut short.
 //!
+//! A snapshot that would lie on more layers than an overlay should have is made whole: the layers are
+//! merged in a directory `whole`, which becomes the snapshot's layer instead of `top`. What `top` holds
+//! is in there, too; so it makes no difference when a crash keeps it from being emptied.
+//!
 //! Where there are no overlays, a snapshot leaves no `top` behind until somebody wants the tree:
 //! images are seldom changed after their last snapshot, and a copy costs time and space.
 
@@ -25,7 +30,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use kleene_doors::storage::{Dataset, DatasetKind, Root, Snapshot};
-use kleene_tree::{Comparison, CopyOptions, Difference, Stacking, copy_tree};
+use kleene_tree::{Comparison, CopyOptions, Difference, Stacking, copy_tree, flatten};
 use kleene_types::SnapshotName;
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, mkdirat, openat, readlinkat, renameat, symlinkat, unlinkat,
@@ -45,14 +50,17 @@ const ORIGIN: &str = "origin";
 const SNAPSHOTS: &str = "snapshots.json";
 const NEW_SNAPSHOTS: &str = "snapshots.json.new";
 
-/// Most layers that overlayfs takes.
+/// A layer that is about to be a snapshot's.
+const WHOLE: &str = "whole";
+
+/// Most layers that overlayfs takes. There are fewer, unless an earlier version has made them.
 const MOST_LAYERS: usize = 500;
 
 /// How the room makes clones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
-    /// An empty layer over the origin's.
-    Overlay,
+    /// An empty layer over the origin's, of which there are this many at most.
+    Overlay(usize),
     /// A copy of the origin's only layer.
     Copy,
 }
@@ -95,7 +103,7 @@ pub(super) fn clone(
     symlinkat(origin_link(origin), &place, ORIGIN)?;
     let top = make_top(&place)?;
     match style {
-        Style::Overlay => {
+        Style::Overlay(_) => {
             attributes::copy(layer, &top)?;
             mkdirat(&place, WORK, Mode::RWXU)?;
         }
@@ -131,8 +139,11 @@ pub(super) fn settle(root: &KleeneRoot, style: Style) -> io::Result<()> {
         for dataset in root.list(kind)? {
             let list = Path::new(dataset.leaf()).join(SNAPSHOTS);
             let directory = root.directory(kind);
+            let whole = Path::new(dataset.leaf()).join(WHOLE);
+            let there =
+                |path| rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW).is_ok();
             // Most containers have no snapshots.
-            if rustix::fs::statat(directory, &list, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            if there(&list) || there(&whole) {
                 let _damaged = Layered::open(root, &dataset).and_then(|it| it.settle(style));
             }
         }
@@ -234,14 +245,24 @@ impl<'r> Layered<'r> {
             self.restore_top(&snapshots)?;
         }
         let top = openat(&self.fd, TOP, DIRECTORY, Mode::empty())?;
+        self.discard_whole()?;
+        let mut whole = !self.has(WORK)?;
+        let merged = match style {
+            Style::Overlay(deepest) if !whole => self.merged(&top, &snapshots, deepest)?,
+            _ => None,
+        };
         // A record will say that the layer is there: so its files have to be.
         sync_files(&top)?;
         self.ensure_directory(LAYERS)?;
-        let whole = !self.has(WORK)?;
         let next = match style {
             Style::Copy if whole => None,
             _ => Some(self.next_top(&top)?),
         };
+        if let Some(merged) = merged {
+            merged.publish_at(self.fd.as_fd(), WHOLE)?;
+            rustix::fs::fsync(&self.fd)?;
+            whole = true;
+        }
         let before = snapshots.clone();
         snapshots.push(Frozen {
             name: name.clone(),
@@ -263,6 +284,14 @@ impl<'r> Layered<'r> {
     /// Moves the top into its place as a layer, and the next one into its place.
     fn freeze(&self, name: &SnapshotName, next: Option<Staged<'_>>) -> io::Result<()> {
         let layer = layer_path(name);
+        if self.has(WHOLE)? {
+            renameat(&self.fd, WHOLE, &self.fd, &layer)?;
+            // What the top holds is in the layer; there, it only takes space.
+            if let Some(next) = next {
+                let _stays = next.exchange(self.fd.as_fd(), TOP);
+            }
+            return Ok(());
+        }
         renameat(&self.fd, TOP, &self.fd, &layer)?;
         if let Some(next) = next {
             let placed = self
@@ -276,17 +305,48 @@ impl<'r> Layered<'r> {
         Ok(())
     }
 
+    /// The dataset's whole tree, to be the next snapshot's layer; `None` when there are few enough layers
+    /// beneath the top.
+    fn merged(
+        &self,
+        top: &OwnedFd,
+        snapshots: &[Frozen],
+        deepest: usize,
+    ) -> io::Result<Option<Staged<'r>>> {
+        let beneath = self.beneath(snapshots.to_vec())?;
+        if beneath.len() < deepest {
+            return Ok(None);
+        }
+        let mut layers = vec![top.try_clone()?];
+        for path in beneath {
+            layers.push(openat(CWD, path, DIRECTORY, Mode::empty())?);
+        }
+        let staged = self.root.stage(Mode::RWXU)?;
+        flatten(&layers, staged.open()?.as_fd()).map_err(tree_error)?;
+        Ok(Some(staged))
+    }
+
+    /// Removes what a snapshot has left behind that was cut short before it was in the list.
+    fn discard_whole(&self) -> io::Result<()> {
+        match self.has(WHOLE)? {
+            true => self.root.discard_at(self.fd.as_fd(), WHOLE)?.remove(),
+            false => Ok(()),
+        }
+    }
+
     /// Finishes a snapshot that was cut short after its name got into the list.
     fn settle(&self, style: Style) -> io::Result<()> {
         let snapshots = self.snapshots()?;
         let Some(last) = snapshots.last() else {
-            return Ok(());
+            return self.discard_whole();
         };
         let layer = layer_path(&last.name);
         if !self.has(&layer)? {
-            renameat(&self.fd, TOP, &self.fd, &layer)?;
+            let from = if self.has(WHOLE)? { WHOLE } else { TOP };
+            renameat(&self.fd, from, &self.fd, &layer)?;
         }
-        let overlay = style == Style::Overlay || self.has(WORK)?;
+        self.discard_whole()?;
+        let overlay = style != Style::Copy || self.has(WORK)?;
         if overlay && !self.has(TOP)? {
             let next = self.next_top(&self.open_layer(&last.name)?)?;
             self.ensure_directory(WORK)?;

@@ -45,6 +45,13 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
+/// Most layers that a snapshot lies on, itself included. overlayfs takes 500; looking for a file that
+/// isn't there takes time in proportion.
+const DEEPEST: usize = 96;
+
+/// The same where the kernel takes all layers in one text of 255 bytes only (before Linux 6.7).
+const FEW: usize = 11;
+
 /// Datasets as directories beneath the Kleene root.
 #[derive(Debug)]
 pub struct DirStorage {
@@ -63,10 +70,10 @@ impl DirStorage {
     /// [`StorageError::Invalid`] for a directory that can't be a Kleene root, with the reason.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         let root = KleeneRoot::open(path)?;
-        let style = if probe::overlay_works(&root) {
-            Style::Overlay
-        } else {
-            Style::Copy
+        let style = match probe::overlay_works(&root) {
+            true if probe::takes_layers_one_by_one() => Style::Overlay(DEEPEST),
+            true => Style::Overlay(FEW),
+            false => Style::Copy,
         };
         Self::with_style(root, style)
     }
@@ -94,7 +101,7 @@ impl DirStorage {
 
     /// Whether clones are overlays over their origin's tree; otherwise they are copies.
     pub fn uses_overlays(&self) -> bool {
-        self.style == Style::Overlay
+        self.style != Style::Copy
     }
 
     /// Completes an error of the system with what was being done.

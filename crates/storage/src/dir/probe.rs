@@ -9,6 +9,18 @@ pub(super) fn overlay_works(root: &KleeneRoot) -> bool {
     linux::probe(root).is_ok()
 }
 
+/// Whether this kernel can be told of the layers of an overlay one by one, so that there may be many.
+#[cfg(target_os = "linux")]
+pub(super) fn takes_layers_one_by_one() -> bool {
+    linux::one_by_one().is_ok()
+}
+
+/// There is no overlayfs.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn takes_layers_one_by_one() -> bool {
+    false
+}
+
 /// There is no overlayfs.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn overlay_works(_root: &KleeneRoot) -> bool {
@@ -47,6 +59,11 @@ mod linux {
         unlinkat(&mount, "directory", AtFlags::REMOVEDIR)?;
         mkdirat(&mount, "directory", Mode::RWXU)?;
         Ok(())
+    }
+
+    pub(super) fn one_by_one() -> io::Result<()> {
+        let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        Ok(fsconfig_set_string(&context, c"lowerdir+", c"/")?)
     }
 
     fn mount(lower: &OwnedFd, upper: &OwnedFd, work: &OwnedFd) -> io::Result<OwnedFd> {

@@ -53,6 +53,25 @@ impl<'r> Staged<'r> {
         Ok(())
     }
 
+    /// Changes places with a directory, at once. What was there is removed when this is dropped.
+    ///
+    /// # Errors
+    /// When the file system can't do that; nothing has changed then.
+    pub(super) fn exchange(self, with: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{RenameFlags, renameat_with};
+            let own = self.name.as_str();
+            let flags = RenameFlags::EXCHANGE;
+            Ok(renameat_with(self.root.trash(), own, with, name, flags)?)
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (with, name);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
     /// Removes the directory with everything in it.
     pub(super) fn remove(mut self) -> io::Result<()> {
         let name = std::mem::take(&mut self.name);

@@ -10,6 +10,7 @@
 mod changes;
 mod dir;
 mod dir_only;
+mod dir_whole;
 mod host_room;
 mod memory;
 mod zfs;

@@ -17,17 +17,17 @@ use crate::sys;
 
 /// The layers of one tree.
 #[derive(Clone, Copy)]
-pub(super) struct Layers<'a> {
+pub(crate) struct Layers<'a> {
     pub roots: &'a [OwnedFd],
     /// Whiteouts and opaque directories mean what they mean in an overlay.
     pub overlay: bool,
 }
 
 /// Which of a tree's layers have a directory, by number, the topmost first.
-pub(super) type Numbers = Vec<usize>;
+pub(crate) type Numbers = Vec<usize>;
 
 /// One directory of a tree, open in all the layers that show in it.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     dirs: Vec<(usize, OwnedFd)>,
     /// Nothing beneath these layers shows: the lowest is opaque.
     pub opaque: bool,
@@ -35,7 +35,7 @@ pub(super) struct Opened {
 }
 
 /// What a tree has under a name.
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Nothing, and no word about it.
     Nothing,
     /// A whiteout: what lower layers have is gone.
@@ -52,12 +52,12 @@ pub(super) enum Found {
 
 impl Layers<'_> {
     /// The numbers of all layers.
-    pub(super) fn all(&self) -> Numbers {
+    pub(crate) fn all(&self) -> Numbers {
         (0..self.roots.len()).collect()
     }
 
     /// Opens a directory in those layers. One that has vanished in a layer is left out.
-    pub(super) fn open(&self, place: &Place, layers: &[usize]) -> Result<Opened, Fault> {
+    pub(crate) fn open(&self, place: &Place, layers: &[usize]) -> Result<Opened, Fault> {
         let mut opened = Opened {
             dirs: Vec::with_capacity(layers.len()),
             opaque: false,
@@ -86,18 +86,18 @@ impl Layers<'_> {
 
 impl Opened {
     /// The directory in the topmost layer that has it.
-    pub(super) fn top(&self) -> Option<&OwnedFd> {
+    pub(crate) fn top(&self) -> Option<&OwnedFd> {
         self.dirs.first().map(|(_, dir)| dir)
     }
 
     /// The directory in the layer of this number.
-    fn layer(&self, number: usize) -> Option<&OwnedFd> {
+    pub(crate) fn layer(&self, number: usize) -> Option<&OwnedFd> {
         let found = self.dirs.iter().find(|(layer, _)| *layer == number);
         found.map(|(_, dir)| dir)
     }
 
     /// All names that any layer has, whiteouts as well.
-    pub(super) fn names(&self) -> Result<BTreeSet<CString>, Fault> {
+    pub(crate) fn names(&self) -> Result<BTreeSet<CString>, Fault> {
         let mut names = BTreeSet::new();
         for (_, dir) in &self.dirs {
             let entries = sys::entries(dir.as_fd()).step(Step::Reading)?;
@@ -107,7 +107,7 @@ impl Opened {
     }
 
     /// What the layers together have under this name.
-    pub(super) fn find(&self, name: &CStr) -> Result<Found, Fault> {
+    pub(crate) fn find(&self, name: &CStr) -> Result<Found, Fault> {
         let mut layers = Numbers::new();
         let mut open_below = !self.opaque;
         for (number, dir) in &self.dirs {
@@ -137,13 +137,13 @@ impl Opened {
     }
 
     /// Where the attributes of an entry are read: in its layer's directory.
-    pub(super) fn node<'n>(&'n self, number: usize, name: &'n CStr) -> Option<Node<'n>> {
+    pub(crate) fn node<'n>(&'n self, number: usize, name: &'n CStr) -> Option<Node<'n>> {
         let dir = self.layer(number)?;
         Some(Node::Entry(dir.as_fd(), name))
     }
 
     /// The text of a link in the layer of this number.
-    pub(super) fn link(&self, number: usize, name: &CStr) -> Result<CString, Fault> {
+    pub(crate) fn link(&self, number: usize, name: &CStr) -> Result<CString, Fault> {
         let dir = self.layer(number).ok_or(Errno::NOENT);
         dir.and_then(|dir| rustix::fs::readlinkat(dir, name, Vec::new()))
             .step(Step::Reading)

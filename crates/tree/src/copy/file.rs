@@ -19,9 +19,19 @@ pub(super) struct Settings {
     pub owner: Option<(u32, u32)>,
     /// The mode of everything but links.
     pub mode: Option<Mode>,
-    /// Leaves out what doesn't belong in an image: device nodes, sockets, and attributes that overlay
-    /// file systems take orders from.
-    pub tame: bool,
+    pub taking: Taking,
+}
+
+/// What is copied of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// Everything.
+    All,
+    /// What a tree in a layer of an overlay shows: not the attributes that overlayfs keeps for itself.
+    Shown,
+    /// What belongs in an image: no device nodes, no sockets, and no attributes that overlayfs takes
+    /// orders from.
+    Tame,
 }
 
 /// What a file's name stands for.
@@ -80,9 +90,10 @@ impl Settings {
 
     /// The extended attributes that a copy gets.
     pub fn xattrs(self, of: Node<'_>) -> Xattrs<'_> {
-        match self.tame {
-            true => Xattrs::TamedOf(of),
-            false => Xattrs::Of(of),
+        match self.taking {
+            Taking::All => Xattrs::Of(of),
+            Taking::Shown => Xattrs::ShownOf(of),
+            Taking::Tame => Xattrs::TamedOf(of),
         }
     }
 
@@ -92,7 +103,7 @@ impl Settings {
             kind,
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Socket
         );
-        self.tame && wild
+        self.taking == Taking::Tame && wild
     }
 
     /// The attributes that a copy gets.

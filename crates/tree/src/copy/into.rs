@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use rustix::fs::{FileType, Mode, OFlags, Timespec};
 
 use super::crew::Folder;
-use super::{Copied, Copier, Existing, Frame, Here, Progress, Settings, with_crew};
+use super::{Copied, Copier, Existing, Frame, Here, Progress, Settings, Taking, with_crew};
 use crate::attributes::{self, Xattrs};
 use crate::data::write_all_at;
 use crate::error::{Fault, InStep, Step, TreeError};
@@ -88,7 +88,7 @@ pub fn copy_in(from: &CopyFrom<'_>, to: &CopyInto<'_>) -> Result<Copied, TreeErr
         existing: Existing::Alike,
         owner: to.owner,
         mode: to.mode.map(mode_of),
-        tame: true,
+        taking: Taking::Tame,
     };
     with_crew(
         settings,

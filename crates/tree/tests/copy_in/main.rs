@@ -1,0 +1,16 @@
+//! Copying into a tree as `COPY` and `ADD` do.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests may panic"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod contents;
+mod digests;
+mod places;
+mod world;
