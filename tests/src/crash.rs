@@ -12,15 +12,19 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use kleene_doors::distribution::{Compression, Distribution};
+use kleene_doors::distribution::{ImageConfig, OutgoingImage};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::Stdin;
 use kleene_doors::testkit::{SteppedHost, SteppedStorage, Steps};
 use kleene_doors::userland::{Extras, Source};
 use kleene_engine::{
-    ContainerChanges, Doors, Engine, EngineError, ExecStart, ImageSource, Later, NewContainer,
-    NewExec, NewImage, Supervisor,
+    BuildContainer, BuildContext, BuildOutput, Cancel, Changes, ContainerChanges, DockerfileSource,
+    Doors, Engine, EngineError, ExecStart, ImageSource, Later, NewBuild, NewCommit, NewContainer,
+    NewExec, NewImage, NewPull, PullPolicy, Secrets, Supervisor,
 };
 use kleene_host::linux::{LinuxHost, LinuxHostConfig};
+use kleene_oci::fake::FakeDistribution;
 use kleene_storage::select::Driver;
 use kleene_store::{NetworkDriver, Store};
 use kleene_types::{ExecId, Resources};
@@ -37,7 +41,7 @@ pub const ROOT: &str = "KLEENE_TEST_ROOT";
 
 /// What is interrupted. The Kleene root holds the images `base` (for the child processes of the
 /// tests) and, by operation, what [`Operation::prepare`] says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub enum Operation {
     /// Create a container with a new volume, which is populated.
     Create,
@@ -59,11 +63,19 @@ pub enum Operation {
     CreateImage,
     /// Remove the image `spare`.
     RemoveImage,
+    /// Build the image `made`.
+    Build,
+    /// Pull the image `made`, of two layers.
+    Pull,
+    /// Load the image `made` from an archive.
+    Load,
+    /// Make the image `made` of the running container `box`.
+    Commit,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Create,
         Self::Start,
         Self::Stop,
@@ -74,7 +86,16 @@ impl Operation {
         Self::RemoveVolume,
         Self::CreateImage,
         Self::RemoveImage,
+        Self::Build,
+        Self::Pull,
+        Self::Load,
+        Self::Commit,
     ];
+
+    /// Whether it makes or removes images.
+    pub fn is_of_images(self) -> bool {
+        self >= Self::CreateImage
+    }
 
     /// Its word.
     pub fn word(self) -> String {
@@ -85,6 +106,7 @@ impl Operation {
     pub fn prepare(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Create | Self::CreateVolume | Self::CreateImage => &[],
+            Self::Build | Self::Pull | Self::Load => &[],
             Self::Start | Self::RemoveContainer => &[&[
                 "create",
                 "--name",
@@ -95,7 +117,7 @@ impl Operation {
                 "sleep",
                 "1000",
             ]],
-            Self::Stop | Self::Restart | Self::Update => &[&[
+            Self::Stop | Self::Restart | Self::Update | Self::Commit => &[&[
                 "run",
                 "-d",
                 "--name",
@@ -111,7 +133,7 @@ impl Operation {
         }
     }
 
-    fn work(self, engine: &Engine) -> Result<(), EngineError> {
+    fn work(self, engine: &Engine, registry: &FakeDistribution) -> Result<(), EngineError> {
         match self {
             Self::Create => engine.container_create(new_container()).map(drop),
             Self::Start => start(engine),
@@ -136,6 +158,44 @@ impl Operation {
                 engine.image_create(new, go_on).map(drop)
             }
             Self::RemoveImage => engine.image_remove("spare").map(drop),
+            Self::Build => {
+                let built = engine.image_build(&new_build(), &Silent, &Cancel::default());
+                built.map(drop).map_err(|failed| failed.error)
+            }
+            Self::Pull => {
+                let config = ImageConfig {
+                    os: "linux".to_owned(),
+                    architecture: kleene_types::Platform::host().architecture().to_owned(),
+                    ..ImageConfig::default()
+                };
+                let reference = "registry.example/made:1";
+                registry.add_image(&reference.parse().unwrap(), &config, &layers());
+                let pull = NewPull {
+                    reference: reference.to_owned(),
+                    platform: None,
+                    name: Some(("made".parse().unwrap(), "latest".parse().unwrap())),
+                    identity: None,
+                };
+                engine
+                    .image_pull(&pull, &mut |_| ControlFlow::Continue(()))
+                    .map(drop)
+            }
+            Self::Load => {
+                let archive = saved(registry);
+                let go_on = &mut |_| ControlFlow::Continue(());
+                engine
+                    .image_load(&mut archive.as_slice(), None, go_on)
+                    .map(drop)
+            }
+            Self::Commit => engine
+                .container_commit(&NewCommit {
+                    container: "box".to_owned(),
+                    name: Some(("made".parse().unwrap(), "latest".parse().unwrap())),
+                    comment: String::new(),
+                    pause: true,
+                    changes: Changes::default(),
+                })
+                .map(drop),
         }
     }
 }
@@ -165,6 +225,81 @@ fn new_container() -> NewContainer {
         stop_timeout: None,
         working_dir: None,
     }
+}
+
+/// Says nothing to nobody.
+struct Silent;
+
+impl BuildOutput for Silent {
+    fn started(&self, _image: &kleene_types::ImageId) {}
+
+    fn text(&self, _data: &[u8]) {}
+}
+
+fn new_build() -> NewBuild {
+    let dockerfile = "FROM base\nCOPY Cargo.toml /\nRUN > /done\n";
+    NewBuild {
+        dockerfile: DockerfileSource::Text(dockerfile.to_owned()),
+        context: BuildContext::Directory(env!("CARGO_MANIFEST_DIR").into()),
+        name: Some(("made".parse().unwrap(), "latest".parse().unwrap())),
+        args: Default::default(),
+        target: None,
+        labels: Default::default(),
+        no_cache: true,
+        cleanup: true,
+        quiet: false,
+        secrets: Secrets::default(),
+        pull: PullPolicy::Never,
+        credentials: Default::default(),
+        from: None,
+        container: BuildContainer {
+            user: String::new(),
+            env: Vec::new(),
+            mounts: Vec::new(),
+            jail_params: Vec::new(),
+            network_driver: NetworkDriver::Host,
+            resources: Resources::default(),
+            init: Default::default(),
+        },
+    }
+}
+
+/// Two layers with a file each.
+fn layers() -> Vec<Vec<u8>> {
+    let layer = |name: &str| {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(4);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, &b"data"[..]).unwrap();
+        tar.into_inner().unwrap()
+    };
+    vec![layer("one"), layer("done")]
+}
+
+/// An archive with the image `made`.
+fn saved(room: &FakeDistribution) -> Vec<u8> {
+    let pack = |layer: &Vec<u8>| {
+        let mut write = |to: &mut dyn std::io::Write| to.write_all(layer);
+        room.add_layer(Compression::None, &mut write).unwrap()
+    };
+    let layers: Vec<_> = layers().iter().map(pack).collect();
+    let config = ImageConfig {
+        os: "linux".to_owned(),
+        architecture: kleene_types::Platform::host().architecture().to_owned(),
+        diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+        ..ImageConfig::default()
+    };
+    let image = OutgoingImage {
+        config_json: config.to_json(),
+        layers,
+        related: Vec::new(),
+    };
+    let mut archive = Vec::new();
+    let name = "docker.io/library/made:latest".parse().unwrap();
+    room.write_archive(&[(vec![name], image)], &mut archive)
+        .unwrap();
+    archive
 }
 
 fn changes() -> ContainerChanges {
@@ -242,15 +377,16 @@ pub fn if_child() {
             std::thread::park();
         }
     });
-    let engine = open(&root, steps);
+    let registry = Arc::new(FakeDistribution::new());
+    let engine = open(&root, steps, Arc::clone(&registry));
     engine.reconcile().unwrap();
     armed.store(true, Ordering::SeqCst);
-    operation.work(&engine).unwrap();
+    operation.work(&engine, &registry).unwrap();
     std::process::exit(0);
 }
 
 /// An engine on a Kleene root, as the daemon has it.
-fn open(root: &str, steps: Steps) -> Arc<Engine> {
+fn open(root: &str, steps: Steps, registry: Arc<FakeDistribution>) -> Arc<Engine> {
     let storage = kleene_storage::open(Driver::Auto, root).unwrap();
     let info = storage.info();
     let host = LinuxHost::new(&LinuxHostConfig {
@@ -271,7 +407,7 @@ fn open(root: &str, steps: Steps) -> Arc<Engine> {
             steps,
         }),
         userland: Arc::new(SystemUserland::new(info.metadata.join("downloads"))),
-        distribution: Arc::new(kleene_oci::fake::FakeDistribution::new()),
+        distribution: registry,
     };
     let store = Store::open(&info.database).unwrap();
     let threads = Arc::new(Threads::default());

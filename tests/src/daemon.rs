@@ -52,7 +52,7 @@ pub struct Daemon {
 }
 
 /// Where scratch roots lie: in memory where there is such a place, since the suites write a lot.
-fn scratch() -> TempDir {
+pub(crate) fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     let builder = tempfile::Builder::new().prefix("kleene-").to_owned();
     if memory.is_dir() {

@@ -12,12 +12,18 @@
     reason = "this is test code: it may panic, and it starts the programs under test"
 )]
 
+mod context;
 pub mod crash;
 mod daemon;
 mod image;
 mod machine;
+mod process;
+mod programs;
 pub mod transcript;
 
+pub use context::Context;
 pub use daemon::{Daemon, Outcome, Room, built};
 pub use image::archive;
 pub use machine::{Leaks, Traces};
+pub use process::{Found, until};
+pub use programs::{Buildah, Registry, run};

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use kleene_tests::crash::{self, Operation};
 use kleene_tests::{Daemon, Leaks, Room, Traces, archive};
@@ -40,7 +41,7 @@ fn matrix(name: &str, operation: Operation, room: Room) {
         }
         let look = || match operation {
             // Whether images are there is checked; they stay from one step to the next.
-            Operation::RemoveImage | Operation::CreateImage => Traces::look(&root).without_images(),
+            _ if operation.is_of_images() => Traces::look(&root).without_images(),
             _ => Traces::look(&root),
         };
         let before = look();
@@ -55,6 +56,11 @@ fn matrix(name: &str, operation: Operation, room: Room) {
         check(&daemon, &root, operation, &place);
         ids.extend(daemon.containers());
         clean(&daemon, operation);
+        // The monitor of what was removed may need a moment to its end.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while look() != before && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
         assert_eq!(look(), before, "{place}");
         if !died {
             break;
@@ -82,7 +88,7 @@ fn check(daemon: &Daemon, root: &Path, operation: Operation, place: &str) {
     };
     let containers = list(&["container", "ls", "-a", "--format", "json"], "id");
     let volumes = list(&["volume", "ls", "--format", "json"], "name");
-    let images = list(&["image", "ls", "--format", "json"], "id");
+    let images = list(&["image", "ls", "-a", "--format", "json"], "id");
     assert_eq!(traces.datasets("container"), containers, "{place}");
     assert_eq!(traces.datasets("volumes"), volumes, "{place}");
     assert_eq!(traces.datasets("image"), images, "{place}");
@@ -98,6 +104,19 @@ fn check(daemon: &Daemon, root: &Path, operation: Operation, place: &str) {
     }
     let unknown: Vec<&String> = traces.instances().difference(&execs).collect();
     assert!(unknown.is_empty(), "{place}: {unknown:?} of {execs:?}");
+    if operation.is_of_images() {
+        // An image that is there is whole.
+        let made = daemon.klee(&["image", "export", "-o", "made.tar", "made"]);
+        if made.code == 0 && operation != Operation::CreateImage {
+            let file = std::fs::File::open(daemon.directory().join("made.tar")).unwrap();
+            let mut archive = tar::Archive::new(file);
+            let mut entries = archive.entries().unwrap();
+            let is_last =
+                |path: &Path| path == Path::new("done") || path == Path::new("bin/busybox");
+            let found = entries.any(|entry| is_last(&entry.unwrap().path().unwrap()));
+            assert!(found, "{place}");
+        }
+    }
     if operation == Operation::Create {
         assert_eq!(containers.is_empty(), volumes.is_empty(), "{place}");
         if !containers.is_empty() {
@@ -114,7 +133,7 @@ fn clean(daemon: &Daemon, operation: Operation) {
         daemon.klee(&["container", "rm", "-f", &id]).ok();
     }
     daemon.klee(&["volume", "prune", "-f"]).ok();
-    if operation == Operation::CreateImage {
+    if operation.is_of_images() {
         daemon.klee(&["image", "rm", "made"]);
     }
 }
@@ -140,10 +159,16 @@ matrix! {
     removing_a_volume RemoveVolume Dir;
     creating_an_image CreateImage Dir;
     removing_an_image RemoveImage Dir;
+    building_an_image Build Dir;
+    pulling_an_image Pull Dir;
+    loading_an_image Load Dir;
+    committing_a_container Commit Dir;
     creating_a_container_on_zfs Create Zfs;
     removing_a_container_on_zfs RemoveContainer Zfs;
     creating_a_volume_on_zfs CreateVolume Zfs;
     removing_a_volume_on_zfs RemoveVolume Zfs;
     creating_an_image_on_zfs CreateImage Zfs;
     removing_an_image_on_zfs RemoveImage Zfs;
+    building_an_image_on_zfs Build Zfs;
+    pulling_an_image_on_zfs Pull Zfs;
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use kleene_tests::{Daemon, Room};
+use kleene_tests::{Context, Daemon, Found, Room, Traces, until};
 
 const VERSION: &str = "kleene-cli==0.1.0rc4";
 
@@ -80,6 +80,8 @@ fn volumes_mounts_containers_and_images() {
     volumes(&Daemon::new(Room::Zfs));
     mounts_and_containers(&Daemon::new(Room::Dir));
     images(&Daemon::empty(Room::Dir));
+    builds(&Daemon::new(Room::Dir));
+    builds(&Daemon::new(Room::Zfs));
 }
 
 fn volumes(daemon: &Daemon) {
@@ -190,4 +192,131 @@ fn images(daemon: &Daemon) {
     assert!(failed.contains("failed"), "{failed}");
     assert_eq!(klee(daemon, &["rmi", "other:two"]).trim(), id);
     assert!(klee(daemon, &["lsn"]).len() < 400, "networks can be listed");
+}
+
+fn builds(daemon: &Daemon) {
+    let context = Context::new(
+        "ARG WHO=world\nFROM FreeBSD:latest\nARG WHO\nENV GREETING=\"hello $WHO\"\nCOPY file /srv/\n\
+         RUN echo \"$GREETING\" > /srv/said; echo out\nUSER www\nWORKDIR /srv\nCMD [\"cat\", \"said\"]\n",
+    );
+    context.file("file", "content");
+    let path = context.path().display().to_string();
+    let build = |options: &[&str]| klee(daemon, &[&["build"], options, &[&path]].concat());
+    let told = build(&["-t", "app:1", "--build-arg", "WHO=you"]);
+    for line in [
+        "Step 2/9 : FROM FreeBSD:latest",
+        "Step 5/9 : COPY file /srv/",
+        "--> Snapshot created: @",
+        "out",
+        "Step 9/9 : CMD [\"cat\", \"said\"]",
+    ] {
+        assert!(
+            told.lines().any(|told| told.starts_with(line)),
+            "{line}: {told}"
+        );
+    }
+    let image = json(&klee(daemon, &["image", "inspect", "app:1"]));
+    let id = image["id"].as_str().unwrap();
+    assert!(told.contains(id), "{told}");
+    assert_eq!(image["user"], "www");
+    assert_eq!(image["cmd"], serde_json::json!(["cat", "said"]));
+    let steps = image["instructions"].as_array().unwrap();
+    let snapshot = steps
+        .iter()
+        .find(|step| step[0] == "COPY file /srv/")
+        .unwrap()[1]
+        .as_str()
+        .unwrap();
+    assert!(
+        told.contains(&format!("--> Snapshot created: {snapshot}")),
+        "{told}"
+    );
+    assert!(klee(daemon, &["run", "app:1"]).contains("hello you"));
+    let seen = klee(daemon, &["run", &format!("app:1{snapshot}"), "ls", "/srv"]);
+    assert!(seen.contains("file") && !seen.contains("said"), "{seen}");
+    // Quietly; and on another image.
+    let quiet = build(&["-q", "-t", "quiet"]);
+    assert!(!quiet.contains("\nout\n"), "{quiet}");
+    assert!(klee(daemon, &["lsi"]).contains("quiet"));
+    assert!(!build(&["-t", "from", "--from", "nginx:latest"]).contains("failed"));
+    // What fails says where, and is kept unless it shouldn't be.
+    context.file("Bad", "FROM FreeBSD\nRUN echo one > /one\nRUN exit 3\n");
+    let told = build(&["-t", "bad:1", "-f", "Bad"]);
+    assert!(
+        told.contains("The command '/bin/sh -c exit 3' returned a non-zero code: 3"),
+        "{told}"
+    );
+    let last = told
+        .lines()
+        .find_map(|line| line.strip_prefix("--> Snapshot created: "))
+        .unwrap();
+    let said = told
+        .lines()
+        .any(|line| line.contains("Most recent snapshot is") && line.contains(last));
+    assert!(said, "{told}");
+    let seen = klee(
+        daemon,
+        &["run", &format!("bad:failed{last}"), "cat", "/one"],
+    );
+    assert!(seen.contains("one"), "{seen}");
+    let told = build(&["-t", "worse:1", "--rm", "-f", "Bad"]);
+    assert!(told.contains("non-zero code: 3"), "{told}");
+    assert!(!klee(daemon, &["lsi"]).contains("worse"));
+    context.file("Wrong", "FROM FreeBSD\nNONSENSE x\n");
+    let told = build(&["-f", "Wrong"]);
+    assert!(
+        told.contains("error in 'NONSENSE x': invalid instruction"),
+        "{told}"
+    );
+    context.file("Early", "RUN true\nFROM FreeBSD\n");
+    let told = build(&["-f", "Early"]);
+    assert!(
+        told.contains("'RUN true' not permitted before a FROM instruction"),
+        "{told}"
+    );
+    let told = build(&["-f", "Missing"]);
+    assert!(told.contains("Missing"), "{told}");
+    // What is in use stays.
+    let told = klee(daemon, &["rmi", "app:1"]);
+    assert!(
+        told.contains(&format!(
+            "could not remove image {id} since it is used for containers:"
+        )),
+        "{told}"
+    );
+    klee(daemon, &["container", "prune", "-f"]);
+    let pruned = klee(daemon, &["image", "prune", "-a", "-f"]);
+    assert!(pruned.contains(id), "{pruned}");
+    gone(daemon);
+}
+
+/// A client that goes away takes its build along.
+fn gone(daemon: &Daemon) {
+    let context = Context::new("FROM scratch\n");
+    let url = format!(
+        "file://{}",
+        kleene_tests::archive(daemon.directory()).display()
+    );
+    klee(daemon, &["image", "create", "-t", "base", "fetch", &url]);
+    let sleep = format!("sleep {}", 720_000 + daemon.pid());
+    context.dockerfile(&format!("FROM base\nRUN {sleep} & wait\n"));
+    let mut client = Command::new(client())
+        .args([
+            "--host",
+            &format!("http://{}", daemon.socket().display()),
+            "build",
+        ])
+        .arg(context.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = Found::wait_for(&sleep);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    until("the build ends", || {
+        let traces = Traces::look(&daemon.mountpoint());
+        !process.is_there() && traces.instances().is_empty() && traces.datasets("image").len() == 1
+    });
 }

@@ -26,7 +26,8 @@ Commands:
   test [--no-install] all tests, as root: installs the Debian packages that they need first
   install [--prefix DIR] [--destdir DIR]
                      release binaries, a default configuration, a systemd unit
-  bench              what things cost, beside crun and podman in the same run
+  bench [containers|volumes|images]...
+                     what things cost, beside crun, podman and buildah in the same run
   freebsd [--no-install]
                      check, lint and link for FreeBSD, on a machine that isn't
   openapi            write openapi/kleened.json and docs/reference anew
@@ -59,7 +60,7 @@ fn run() -> Result<()> {
         ["test"] => test::run(true),
         ["test", "--no-install"] => test::run(false),
         ["install", options @ ..] => install::run(options),
-        ["bench"] => bench::run(),
+        ["bench", parts @ ..] => bench::run(parts),
         ["freebsd"] => freebsd::run(true),
         ["freebsd", "--no-install"] => freebsd::run(false),
         ["openapi"] => test::write_references(),

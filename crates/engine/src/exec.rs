@@ -64,6 +64,15 @@ impl Engine {
         Ok(self.host.signal(id, signal)?)
     }
 
+    /// As [`Engine::exec_signal`], but the signal is sent as it is, also where the process takes no
+    /// notice of it.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] when it doesn't run.
+    pub fn exec_pass_signal(&self, id: &ExecId, signal: i32) -> Result<(), EngineError> {
+        Ok(self.host.send_signal(id, signal)?)
+    }
+
     /// Ends an execution instance: with SIGKILL when `force`, otherwise with SIGTERM; with
     /// `stop_container` its whole container.
     ///

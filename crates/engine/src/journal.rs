@@ -91,6 +91,7 @@ impl Engine {
                 self.resume_stop(run, true);
                 Ok(())
             }
+            Step::ResumeRun(run) => self.resume_run(run),
             Step::SettleLimits(id) => self.settle_limits(id),
         }
     }
@@ -151,6 +152,19 @@ impl Engine {
         let run = run.clone();
         self.supervisor
             .call_later(Duration::ZERO, Later::FinishStop { run, start });
+    }
+
+    /// Lets the processes of a run go on that an operation had paused.
+    fn resume_run(&self, run: &Run) -> Result<(), EngineError> {
+        let Some(init) = self.running.get(&run.container) else {
+            return Ok(());
+        };
+        if init.exec == run.init && init.paused {
+            ended_meanwhile(self.host.unpause(&run.container, &run.init))?;
+            self.running
+                .with(&run.container, &run.init, |run| run.init.paused = false);
+        }
+        Ok(())
     }
 
     /// Gives a container the limits of its record.

@@ -86,6 +86,8 @@ impl Engine {
             init: init.exec.clone(),
         };
         let request = start_request(&exec, &container, place, start);
+        // Before it runs: a short one may have ended when this is written down.
+        let now = Timestamp::now();
         let Started {
             pid,
             watch,
@@ -97,7 +99,7 @@ impl Engine {
             }
             other => other.into(),
         })?;
-        exec.started = Some((Timestamp::now(), pid));
+        exec.started = Some((now, pid));
         // The process doesn't outlive the machine, so its record need not either.
         let recorded = self
             .store
@@ -136,7 +138,9 @@ impl Engine {
         let operation = self.begin_start(&exec, &hooks)?;
         let begun = self
             .set_up(&exec, &container, &hooks, start)
-            .and_then(|started| self.record_start(exec, container.clone(), cause, started));
+            .and_then(|(now, started)| {
+                self.record_start(exec, container.clone(), cause, now, started)
+            });
         let started = match begun {
             Ok(started) => started,
             Err(problem) => {
@@ -191,18 +195,19 @@ impl Engine {
         Ok(Some(self.store.begin(&[Step::EndRun(run)])?))
     }
 
-    /// Makes the container and starts its first process.
+    /// Makes the container and starts its first process. Answers the time just before that, too.
     fn set_up(
         &self,
         exec: &ExecRecord,
         container: &ContainerRecord,
         hooks: &Hooks,
         start: ExecStart,
-    ) -> Result<Started, EngineError> {
+    ) -> Result<(Timestamp, Started), EngineError> {
         self.run_hooks(container, "exec.prestart", &hooks.prestart, hooks)?;
         let place = Place::New(Box::new(self.setup(container)?));
         let request = start_request(exec, container, place, start);
-        Ok(self.host.start(&request)?)
+        let now = Timestamp::now();
+        Ok((now, self.host.start(&request)?))
     }
 
     /// Writes down that a container runs.
@@ -211,6 +216,7 @@ impl Engine {
         mut exec: ExecRecord,
         mut container: ContainerRecord,
         cause: Cause,
+        now: Timestamp,
         started: Started,
     ) -> Result<StartedExec, EngineError> {
         let Started {
@@ -218,7 +224,6 @@ impl Engine {
             watch,
             attached,
         } = started;
-        let now = Timestamp::now();
         exec.started = Some((now, pid));
         exec.first = true;
         container.last_run = Some(LastRun {

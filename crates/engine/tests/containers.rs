@@ -17,7 +17,9 @@ use kleene_doors::userland::Source;
 use kleene_engine::{ContainerChanges, Engine, EngineError, ExecStart, ImagePrune, NewContainer};
 use kleene_host::fake::{Op, Program};
 use kleene_store::NetworkDriver;
-use support::{DETACHED, World, container, exec, image_from, make_image, named, run, show, start};
+use support::{
+    ALL, DETACHED, World, container, exec, image_from, make_image, named, run, show, start,
+};
 
 fn refused(engine: &Engine, new: NewContainer) -> String {
     engine.container_create(new).unwrap_err().to_string()
@@ -508,4 +510,22 @@ fn instances_that_nobody_starts_do_not_pile_up() {
     }
     assert!(engine.exec_inspect(first.as_str()).is_err());
     start(&engine, &id);
+}
+
+/// Nobody gets another container than the one whose id they have begun to type.
+#[test]
+fn names_are_not_the_beginnings_of_ids() {
+    let world = World::new();
+    let (engine, _) = world.with_image();
+    let first = engine.container_create(named("first", &[])).unwrap().id;
+    let beginning = &first.as_str()[..6];
+    let error = engine.container_create(named(beginning, &[])).unwrap_err();
+    assert!(matches!(error, EngineError::Conflict(_)), "{error}");
+    assert!(error.to_string().contains("'first'"), "{error}");
+    let renamed = ContainerChanges {
+        name: Some(beginning.parse().unwrap()),
+        ..ContainerChanges::default()
+    };
+    assert!(engine.container_update("first", renamed).is_err());
+    assert_eq!(engine.container_list(ALL).unwrap().len(), 1);
 }

@@ -112,7 +112,9 @@ impl World {
         let text = String::from_utf8(output.stdout).unwrap();
         // The root's own time is nobody's.
         let lines = text.lines().filter(|line| !line.ends_with(" ./"));
-        lines.map(|line| format!("{line}\n")).collect()
+        // The width of tar's columns depends on what is in other lines.
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        lines.map(|line| format!("{}\n", words(line))).collect()
     }
 
     fn apply(&self, root: &Root, layer: &[u8]) -> Result<(), HostError> {

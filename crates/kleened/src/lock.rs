@@ -4,12 +4,20 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 /// The lock's file beside the metadata.
 const NAME: &str = "kleened.lock";
+
+/// How long a daemon that ends is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Held as long as the daemon runs. The kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -61,7 +69,7 @@ impl DaemonLock {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match lock(&file) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 return Err(LockError::Held {
@@ -73,6 +81,17 @@ impl DaemonLock {
         }
         write_pid(&mut file).map_err(failed)?;
         Ok(Self { _file: file })
+    }
+}
+
+/// Takes the lock. A daemon that was killed a moment ago has it until its process is gone.
+fn lock(file: &File) -> Result<(), Errno> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(PAUSE),
+            other => return other,
+        }
     }
 }
 

@@ -307,7 +307,7 @@ async fn files_go_out_and_in() {
     let broken = broken.chain([Err(io::Error::other("the disk is gone"))]);
     let broken = client.put_archive("other", "/", true, stream::iter(broken));
     let error = broken.await.unwrap_err();
-    assert!(matches!(error, ClientError::Lost { .. }), "{error:?}");
+    assert!(matches!(error, ClientError::Upload { .. }), "{error:?}");
     assert_eq!(client.container_list(true, false).await.unwrap().len(), 2);
 }
 

@@ -1,9 +1,13 @@
 //! Computes digests.
 
 use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::{Builder, JoinHandle};
 
 use kleene_types::{Digest, DigestAlgorithm};
 use ring::digest::{Context, SHA256, SHA512};
+
+use crate::pieces::WAITING;
 
 /// Computes a digest of what it is given, piece by piece.
 pub(crate) struct Hasher {
@@ -37,6 +41,52 @@ impl Hasher {
 
     pub fn finish(self) -> Digest {
         Digest::of_hash(self.algorithm, self.context.finish().as_ref())
+    }
+}
+
+/// Computes a digest on a thread of its own.
+pub(crate) struct HashingAside {
+    pieces: SyncSender<Vec<u8>>,
+    /// Buffers that were hashed.
+    spare: Receiver<Vec<u8>>,
+    thread: JoinHandle<Hasher>,
+}
+
+impl HashingAside {
+    /// Goes on with a hasher.
+    ///
+    /// # Errors
+    /// When there can be no further thread.
+    pub fn start(mut hasher: Hasher) -> io::Result<Self> {
+        let (pieces, receiver) = sync_channel::<Vec<u8>>(WAITING);
+        let (sender, spare) = channel();
+        let work = move || {
+            for piece in receiver {
+                hasher.update(&piece);
+                // Nobody has to want it back.
+                let _ = sender.send(piece);
+            }
+            hasher
+        };
+        Ok(Self {
+            pieces,
+            spare,
+            thread: Builder::new().name("digest".to_owned()).spawn(work)?,
+        })
+    }
+
+    /// Takes a piece, and gives a buffer for the next one.
+    pub fn update(&mut self, piece: Vec<u8>) -> Vec<u8> {
+        // That the thread has failed is found at the end.
+        let _ = self.pieces.send(piece);
+        self.spare.try_recv().unwrap_or_default()
+    }
+
+    /// The hasher, which has seen everything.
+    pub fn finish(self) -> io::Result<Hasher> {
+        drop(self.pieces);
+        let joined = self.thread.join();
+        joined.map_err(|_| io::Error::other("computing a digest has failed"))
     }
 }
 

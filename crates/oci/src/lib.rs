@@ -16,6 +16,7 @@ mod hash;
 mod layer;
 mod manifest;
 mod parallel;
+mod pieces;
 mod pull;
 mod push;
 mod wire;

@@ -34,6 +34,8 @@ pub enum Step {
     StopRun(Run),
     /// Finish stopping a run of a container, and start the container again.
     RestartRun(Run),
+    /// Let a run of a container go on that was paused for a moment.
+    ResumeRun(Run),
     /// Give a container the limits that its record has.
     SettleLimits(ContainerId),
     /// Finish removing an image.

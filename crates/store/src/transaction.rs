@@ -1,12 +1,13 @@
 //! Writing the records.
 
-use kleene_types::{ContainerId, ExecId, ImageId, MountKind, VolumeName};
-use rusqlite::{Params, params};
+use kleene_types::{ContainerId, ExecId, ImageId, ImageName, ImageTag, MountKind, VolumeName};
+use rusqlite::{OptionalExtension, Params, params};
 use serde::Serialize;
 
 use crate::StoreError;
 use crate::journal::{OperationId, Step};
 use crate::records::{ContainerRecord, ExecRecord, ImageRecord, ImageSnapshot, VolumeRecord};
+use crate::store::parse;
 
 fn print<T: Serialize>(kind: &'static str, record: &T) -> Result<String, StoreError> {
     serde_json::to_string(record).map_err(|error| StoreError::Damaged {
@@ -96,6 +97,31 @@ impl Transaction<'_> {
             ],
         )?;
         Ok(())
+    }
+
+    /// Takes name and tag from the image that has them, if there is one. Answers it as it was.
+    ///
+    /// # Errors
+    /// When the database can't be read or written, or the record is damaged.
+    pub fn untag_image(
+        &self,
+        name: &ImageName,
+        tag: &ImageTag,
+    ) -> Result<Option<ImageRecord>, StoreError> {
+        let found: Option<String> = self
+            .0
+            .prepare_cached("SELECT record FROM images WHERE name = ? AND tag = ?")?
+            .query_row([name.as_str(), tag.as_str()], |row| row.get(0))
+            .optional()?;
+        let Some(text) = found else {
+            return Ok(None);
+        };
+        let holder: ImageRecord = parse("image", &text)?;
+        self.put_image(&ImageRecord {
+            reference: None,
+            ..holder.clone()
+        })?;
+        Ok(Some(holder))
     }
 
     /// Notes what a snapshot of a recorded image holds, so that it need not be made again. A snapshot

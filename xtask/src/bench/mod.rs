@@ -2,6 +2,7 @@
 //! milliseconds: machines differ and are shared.
 
 mod daemon;
+mod images;
 mod measure;
 mod peers;
 mod streams;
@@ -22,8 +23,19 @@ const ROUNDS: usize = 30;
 /// Mounts that a busy host has.
 const HOST_MOUNTS: usize = 1000;
 
-/// Runs all benchmarks and prints one table.
-pub fn run() -> Result<()> {
+/// What can be measured by itself.
+const PARTS: [&str; 3] = ["containers", "volumes", "images"];
+
+/// Runs the benchmarks, all of them or those of some parts, and prints one table.
+pub fn run(parts: &[&str]) -> Result<()> {
+    let unknown = parts.iter().find(|part| !PARTS.contains(part));
+    if let Some(unknown) = unknown {
+        bail!(
+            "there is no part '{unknown}': the parts are {}",
+            PARTS.join(", ")
+        );
+    }
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     if !shell::is_root() {
         bail!("the benchmarks start containers: run `cargo xtask bench` as root");
     }
@@ -31,14 +43,23 @@ pub fn run() -> Result<()> {
     shell::status(shell::cargo().args(["build", "--release", "--workspace", "--bins"]))?;
     let scratch = measure::scratch()?;
     let mut rows = Vec::new();
-    containers(scratch.path(), &mut rows)?;
-    volumes::run(scratch.path(), &mut rows)?;
+    let base = peers::archive(scratch.path())?;
+    let peers = Peers::prepare(scratch.path())?;
+    if wanted("containers") {
+        containers(&peers, &base, scratch.path(), &mut rows)?;
+    }
+    if wanted("volumes") {
+        volumes::run(scratch.path(), &mut rows)?;
+    }
+    if wanted("images") {
+        images::run(&peers, &base, scratch.path(), &mut rows)?;
+    }
     println!("\n{}", measure::table(&rows));
     Ok(())
 }
 
 /// Starting containers and processes in them.
-fn containers(scratch: &Path, rows: &mut Vec<Row>) -> Result<()> {
+fn containers(peers: &Peers, base: &Path, scratch: &Path, rows: &mut Vec<Row>) -> Result<()> {
     let daemon = Daemon::start(&scratch.join("containers"), &scratch.join("root"))?;
     rows.push(Row::absolute(
         "idle daemon, resident",
@@ -46,7 +67,6 @@ fn containers(scratch: &Path, rows: &mut Vec<Row>) -> Result<()> {
         "MiB",
         15.0,
     ));
-    let base = peers::archive(scratch)?;
     daemon.klee(&[
         "image",
         "create",
@@ -55,8 +75,6 @@ fn containers(scratch: &Path, rows: &mut Vec<Row>) -> Result<()> {
         "fetch",
         &format!("file://{}", base.display()),
     ])?;
-    let peers = Peers::prepare(scratch)?;
-
     let run = || daemon.time(&["run", "-q", "--rm", "base", "true"]);
     let [klee, crun] = measure::paired(ROUNDS, [&run, &|| peers.crun_run()])?;
     rows.push(Row::ratio("run --rm true / crun run", &klee, &crun, 0.7));
@@ -97,7 +115,7 @@ fn containers(scratch: &Path, rows: &mut Vec<Row>) -> Result<()> {
         1.15,
     ));
 
-    streams::run(&daemon, &peers, scratch, rows)?;
+    streams::run(&daemon, peers, scratch, rows)?;
 
     for number in 0..1000 {
         daemon.request("POST", "/containers/create", &format!(

@@ -174,4 +174,78 @@ impl Peers {
         let name = format!("many-{number}");
         shell::output(self.podman().args(["rm", "-f", "-t", "0", &name])).map(drop)
     }
+
+    /// Milliseconds of pulling an image.
+    pub fn podman_pull(&self, name: &str) -> Result<f64> {
+        time_command(
+            self.podman()
+                .args(["pull", "-q", "--tls-verify=false", name]),
+        )
+    }
+
+    /// Removes an image.
+    pub fn podman_forget(&self, name: &str) -> Result<()> {
+        shell::output(self.podman().args(["rmi", "-f", name])).map(drop)
+    }
+
+    /// Milliseconds of writing an image to an archive that isn't compressed, as ours isn't.
+    pub fn podman_save(&self, name: &str, archive: &Path) -> Result<f64> {
+        // It never writes over a file.
+        let _ = std::fs::remove_file(archive);
+        let mut command = self.podman();
+        command.args(["save", "-q", "--format", "docker-archive", "-o"]);
+        time_command(command.arg(archive).arg(name))
+    }
+
+    /// Milliseconds of taking in an archive.
+    pub fn podman_load(&self, archive: &str) -> Result<f64> {
+        time_command(self.podman().args(["load", "-q", "-i", archive]))
+    }
+
+    fn buildah(&self) -> Command {
+        let mut command = Command::new("buildah");
+        command
+            .env("CONTAINERS_CONF", self.scratch.join("containers.conf"))
+            .arg("--root")
+            .arg(self.scratch.join("buildah"))
+            .arg("--runroot")
+            .arg(self.scratch.join("buildah-run"));
+        command
+    }
+
+    /// Gives buildah an image `localhost/base` of an archive.
+    pub fn buildah_base(&self, archive: &Path) -> Result<()> {
+        let container = shell::output(self.buildah().args(["from", "scratch"]))?;
+        let container = container.trim();
+        shell::output(
+            self.buildah()
+                .args(["add", "-q", container])
+                .arg(archive)
+                .arg("/"),
+        )?;
+        shell::output(
+            self.buildah()
+                .args(["commit", "-q", "--rm", container, "localhost/base"]),
+        )
+        .map(drop)
+    }
+
+    /// Milliseconds of building an image without a cache: with the host's network as we do, and with
+    /// one layer for all steps, which is buildah's fastest way.
+    pub fn buildah_build(&self, directory: &str) -> Result<f64> {
+        time_command(self.buildah().args([
+            "bud",
+            "-q",
+            "--no-cache",
+            "--network",
+            "host",
+            "--isolation",
+            "oci",
+            "--runtime",
+            "runc",
+            "-t",
+            "five",
+            directory,
+        ]))
+    }
 }

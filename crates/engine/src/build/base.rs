@@ -38,7 +38,10 @@ impl Engine {
             PullPolicy::Never => false,
         };
         if !pulled {
-            return Err(EngineError::ImageNotFound(reference.to_string()));
+            return Err(EngineError::Invalid(format!(
+                "no such image '{reference}': pull or build it first, or give --pull to have base \
+                 images pulled"
+            )));
         }
         self.pull_base(new, reference, platform, output, cancel)
     }

@@ -9,8 +9,8 @@ use kleene_store::{
     VolumeRecord,
 };
 use kleene_types::{
-    ContainerId, ContainerName, ContainerPath, EnvVar, HealthCheck, ImageRef, Init, MountKind,
-    MountSpec, Resources, RestartPolicy, Span, Timestamp, VolumeName, merge_env,
+    ContainerId, ContainerName, ContainerPath, EnvVar, HealthCheck, IdPrefix, ImageRef, Init,
+    MountKind, MountSpec, Resources, RestartPolicy, Span, Timestamp, VolumeName, merge_env,
 };
 
 use super::name_taken;
@@ -19,6 +19,9 @@ use crate::image::lineage::of_dataset;
 use crate::later::UNSTARTED;
 use crate::locks::{Key, Mode};
 use crate::{Done, Engine, EngineError, Later, NewContainer, names};
+
+/// As many digits of an id as people type at least to name a container.
+const TYPED_DIGITS: usize = 4;
 
 /// Most bytes of a command with its environment: a quarter of the stack's usual limit of 8 MiB, less
 /// what the loader needs, is what Linux allows (execve(2)).
@@ -88,6 +91,7 @@ impl Engine {
         }
         if let Some(name) = &new.name {
             refuse_id_as_name(name)?;
+            self.refuse_beginning_as_name(name)?;
         }
         if let Some(name) = &new.name
             && self.store.container_by_name(name.as_str())?.is_some()
@@ -99,6 +103,38 @@ impl Engine {
             validate_health_check(check)?;
         }
         self.check_resources(&new.resources)
+    }
+
+    /// Refuses a name that is the beginning of a container's id: whoever means that would get this one.
+    /// Short ones can't be refused, since every other id would stand in their way.
+    pub(crate) fn refuse_beginning_as_name(&self, name: &ContainerName) -> Result<(), EngineError> {
+        let beginning = IdPrefix::parse(name.as_str());
+        let Some(beginning) = beginning.filter(|it| it.as_str().len() >= TYPED_DIGITS) else {
+            return Ok(());
+        };
+        let found = self.store.containers_by_prefix(beginning.as_str(), 1)?;
+        match found.first() {
+            Some(other) => Err(EngineError::Conflict(format!(
+                "the container name '{name}' is the beginning of the id {} of container '{}': \
+                 choose another one",
+                other.id, other.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// A new id, which doesn't begin with a container's name.
+    fn new_id(&self) -> Result<ContainerId, EngineError> {
+        'ids: loop {
+            let id = ContainerId::random();
+            for length in TYPED_DIGITS..id.as_str().len() {
+                let beginning = id.as_str().get(..length).unwrap_or_default();
+                if self.store.container_by_name(beginning)?.is_some() {
+                    continue 'ids;
+                }
+            }
+            return Ok(id);
+        }
     }
 
     /// What a mount's source is; checks that it is there.
@@ -145,7 +181,7 @@ impl Engine {
         // What lies deeper is mounted later, so that a mount never hides one beneath it.
         mounts.sort_by_key(|mount| mount.destination.as_str().matches('/').count());
         Ok(ContainerRecord {
-            id: ContainerId::random(),
+            id: self.new_id()?,
             name,
             image: image.id.clone(),
             init: new.init.unwrap_or_else(|| default_init(&cmd)),

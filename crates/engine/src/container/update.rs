@@ -49,6 +49,7 @@ impl Engine {
     ) -> Result<Vec<String>, EngineError> {
         if after.name != before.name {
             refuse_id_as_name(&after.name)?;
+            self.refuse_beginning_as_name(&after.name)?;
             if self.store.container_by_name(after.name.as_str())?.is_some() {
                 return Err(name_taken(StoreError::Taken, &after.name));
             }
@@ -149,15 +150,22 @@ fn later_changes(before: &ContainerRecord, after: &ContainerRecord) -> Vec<Strin
     let (old, new) = (&before.resources, &after.resources);
     let changed = [
         ("command", before.cmd != after.cmd),
-        ("user", before.user != after.user),
-        ("environment", before.env != after.env),
-        ("working directory", before.working_dir != after.working_dir),
         ("init", before.init != after.init),
         ("size of /dev/shm", old.shm_size != new.shm_size),
         ("log limit", old.log_limit != new.log_limit),
     ];
     let one = changed.into_iter().filter(|(_, changed)| *changed);
     let one = one.map(|(what, _)| format!("the new {what} counts from the next start"));
+    // What is executed in it from now on has these already.
+    let own = [
+        ("user", before.user != after.user),
+        ("environment", before.env != after.env),
+        ("working directory", before.working_dir != after.working_dir),
+    ];
+    let own = own.into_iter().filter(|(_, changed)| *changed);
+    let one = one.chain(own.map(|(what, _)| {
+        format!("the new {what} counts for the container's own process from the next start")
+    }));
     let several = [
         ("jail parameters", before.jail_params != after.jail_params),
         ("ulimits", old.ulimits != new.ulimits),

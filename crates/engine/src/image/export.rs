@@ -8,7 +8,7 @@ use kleene_doors::layers::LayerOptions;
 use kleene_doors::storage::{Dataset, Root};
 use kleene_doors::userland::{Extras, ProgressSink};
 use kleene_store::{
-    ContainerRecord, HistoryRecord, ImageConfig, ImageRecord, ImageSnapshot, OperationId, Step,
+    ContainerRecord, HistoryRecord, ImageConfig, ImageRecord, ImageSnapshot, OperationId, Run, Step,
 };
 use kleene_types::{ContainerId, ImageId, ImageName, ImageTag, Platform, SnapshotName, Timestamp};
 
@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// Has `work` done while a container that runs is paused, if that is wanted. It is locked by the
-    /// caller.
+    /// caller. Should the daemon die meanwhile, the next one lets the container go on.
     fn while_paused<T>(
         &self,
         id: &ContainerId,
@@ -125,10 +125,20 @@ impl Engine {
         let Some(init) = running else {
             return work();
         };
-        ended_meanwhile(self.host.pause(id, &init.exec))?;
-        let done = work();
-        ended_meanwhile(self.host.unpause(id, &init.exec))?;
-        done
+        let run = Run {
+            container: id.clone(),
+            init: init.exec.clone(),
+        };
+        let operation = self.store.begin_soon(&[Step::ResumeRun(run)], |_| Ok(()))?;
+        let paused = ended_meanwhile(self.host.pause(id, &init.exec));
+        let done = paused.and_then(|()| work());
+        let unpaused = ended_meanwhile(self.host.unpause(id, &init.exec));
+        if unpaused.is_ok() {
+            self.end_operation(Some(operation));
+        }
+        let done = done?;
+        unpaused?;
+        Ok(done)
     }
 
     /// Makes the tree of an image: that of a container's image with the container's changes.

@@ -112,21 +112,16 @@ impl Engine {
         image: &ImageRecord,
         work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
     ) -> Result<(), EngineError> {
-        let holder = match &image.reference {
-            Some((name, tag)) => self.store.image_by_tag(name, tag)?,
-            None => None,
-        };
-        let holder = holder.filter(|holder| holder.id != image.id);
-        self.store.write(|transaction| {
+        // In one transaction: somebody else may want the same name in this moment.
+        let holder = self.store.write(|transaction| {
             transaction.defer_references()?;
-            if let Some(holder) = &holder {
-                transaction.put_image(&ImageRecord {
-                    reference: None,
-                    ..holder.clone()
-                })?;
-            }
+            let holder = match &image.reference {
+                Some((name, tag)) => transaction.untag_image(name, tag)?,
+                None => None,
+            };
             transaction.put_image(image)?;
-            work(transaction)
+            work(transaction)?;
+            Ok::<_, StoreError>(holder.filter(|holder| holder.id != image.id))
         })?;
         if let Some(holder) = holder {
             let lost = holder.reference.as_ref();

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "every test file uses a part of this")]
 
 pub mod dying;
+pub mod images;
 pub mod interrupt;
 
 use std::io::Read;

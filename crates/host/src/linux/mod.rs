@@ -556,9 +556,11 @@ impl Host for LinuxHost {
             if takes_notice_of(pid, Signal::TERM)? {
                 signal(&living, Signal::TERM)?;
             } else {
+                // With it the kernel kills all others, so those come first.
                 self.hierarchies
                     .signal_others(container, Signal::TERM, pid)?;
-                signal(&living, Signal::KILL)?;
+                let process = living.process.try_clone()?;
+                self.hierarchies.kill_when_alone(container, pid, process)?;
             }
             // Nobody takes notice of anything while the container is paused.
             self.hierarchies.thaw(container)

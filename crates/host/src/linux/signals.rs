@@ -17,14 +17,32 @@ pub fn signal(living: &Living, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// Whether a signal does anything to the first process of a namespace: the kernel throws away what
-/// it neither handles nor blocks (in order to wait for it). See `pid_namespaces(7)`.
+/// Whether a signal may do something to the first process of a namespace: the kernel throws away what
+/// it neither handles, nor blocks, nor waits for. See `pid_namespaces(7)`.
 pub fn takes_notice_of(pid: u32, signal: Signal) -> io::Result<bool> {
     let Some(status) = process_status(pid)? else {
         return Ok(false);
     };
     let signal = signal.as_raw();
-    Ok(in_mask(&status, "SigCgt:", signal) || in_mask(&status, "SigBlk:", signal))
+    let masked = in_mask(&status, "SigCgt:", signal) || in_mask(&status, "SigBlk:", signal);
+    Ok(masked || waits_for_signals(pid))
+}
+
+/// Whether a process waits for signals (sigwaitinfo(2)), or that can't be told. While it does, the
+/// kernel shows those that it waits for as not blocked.
+fn waits_for_signals(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads.flatten().any(
+        |thread| match fs::read_to_string(thread.path().join("syscall")) {
+            Ok(call) => {
+                let number = call.split_whitespace().next().map(str::parse::<i64>);
+                number == Some(Ok(libc::SYS_rt_sigtimedwait))
+            }
+            Err(error) => !gone(&error),
+        },
+    )
 }
 
 /// Whether a signal that ends processes is thrown away by the kernel, though the process doesn't ask
@@ -39,7 +57,8 @@ pub fn is_lost_on(pid: u32, signal: i32) -> io::Result<bool> {
     let ids = ids.unwrap_or("").split_whitespace().skip(1);
     let masks = ["SigCgt:", "SigBlk:", "SigIgn:"];
     let first = ids.last() == Some("1");
-    Ok(first && !masks.iter().any(|mask| in_mask(&status, mask, signal)))
+    let masked = masks.iter().any(|mask| in_mask(&status, mask, signal));
+    Ok(first && !masked && !waits_for_signals(pid))
 }
 
 /// What `proc_pid_status(5)` tells of a process; `None` when it has ended.
@@ -76,6 +95,40 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(!noticed.unwrap());
+    }
+
+    #[test]
+    fn who_waits_for_signals_is_known() {
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let timeout = libc::timespec {
+                    tv_sec: 0,
+                    tv_nsec: 20_000_000,
+                };
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    // SAFETY: an empty set is a valid one, and the call only reads its arguments.
+                    unsafe {
+                        let mut set = std::mem::zeroed();
+                        libc::sigemptyset(&raw mut set);
+                        libc::sigtimedwait(
+                            &raw const set,
+                            std::ptr::null_mut(),
+                            &raw const timeout,
+                        );
+                    }
+                }
+            });
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            let seen = || waits_for_signals(std::process::id());
+            while !seen() && std::time::Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            let seen = seen() || seen() || seen();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(seen);
+        });
+        assert!(!waits_for_signals(std::process::id()));
     }
 
     #[test]

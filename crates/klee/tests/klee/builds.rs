@@ -359,6 +359,8 @@ fn a_large_context_is_sent_whole() {
         ],
     );
     let output = Klee::new(&daemon, &["build", "-q", "--upload", "app"]).run();
+    // klee wants to hear what it doesn't show, for the case that the build fails.
+    assert_eq!(daemon.body("/images/build")["quiet"], json!(false));
     output.assert(0, "0123456789ab\n", "");
     let found = entries(&sent(&archives).unwrap());
     assert!(found["a"] == content && found["b"] == content);

@@ -319,7 +319,9 @@ fn kept(daemon: &FakeDaemon) -> serde_json::Value {
 
 #[test]
 fn credentials_go_to_their_registry_only() {
-    let credentials = json!({"username": "me", "password": "s3cret", "identity_token": ""});
+    let credentials = json!({
+        "registry": "quay.io", "username": "me", "password": "s3cret", "identity_token": "",
+    });
     let daemon = pulling(FakeDaemon::script())
         .session("/images/push", |mut socket| async move {
             socket.starting("").await;
@@ -355,8 +357,10 @@ fn credentials_go_to_their_registry_only() {
     let never = ["build", "--pull=never", "--from", "quay.io/base", "."];
     assert_eq!(sent(&never), json!(null));
     logged_in(&daemon, "https://index.docker.io/v1/");
-    assert_eq!(sent(&["build", "."]), json!({"docker.io": credentials}));
-    assert_eq!(sent(&["pull", "-q", "nginx"]), credentials);
+    let mut hub = credentials.clone();
+    hub["registry"] = json!("docker.io");
+    assert_eq!(sent(&["build", "."]), json!({"docker.io": hub}));
+    assert_eq!(sent(&["pull", "-q", "nginx"]), hub);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Nothing is written under the names that the archive has. They are only looked up.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read, Write};
 
 use kleene_doors::distribution::DistributionError;
@@ -10,10 +11,11 @@ use kleene_types::{Digest, DigestAlgorithm};
 use tar::{Entry, EntryType};
 
 use super::invalid;
-use crate::blobs::{Blobs, Incoming, Place};
+use crate::blobs::{Blobs, Place};
 use crate::error::{harmless, io_error};
-use crate::hash::Hasher;
+use crate::hash::{Hasher, HashingAside};
 use crate::layer::{self, Kind};
+use crate::pieces;
 
 /// More files than any image archive has.
 const MAX_FILES: usize = 100_000;
@@ -23,8 +25,6 @@ const SMALL: u64 = 64 << 10;
 const MAX_MEMORY: u64 = 64 << 20;
 /// A link leads to a file in so many steps.
 const MAX_LINKS: usize = 8;
-
-const CHUNK: usize = 256 << 10;
 
 /// The files of an archive.
 pub(super) struct Spool<'b> {
@@ -99,29 +99,30 @@ impl<'b> Spool<'b> {
         }
     }
 
-    fn file(&mut self, entry: impl Read, name: &str) -> Result<Spooled, DistributionError> {
+    fn file(&mut self, mut entry: impl Read, name: &str) -> Result<Spooled, DistributionError> {
         // What is sparse is of another type, and refused.
-        let mut file = Writing {
-            hasher: Hasher::new(algorithm(name)),
-            memory: Vec::new(),
-            incoming: None,
-            room: MAX_MEMORY.saturating_sub(self.memory).min(SMALL),
-            kind: Kind::Plain,
-        };
-        file.take(entry, self.blobs)?;
-        let size = file.hasher.length();
-        let content = match file.incoming {
-            Some(incoming) => Content::File(incoming.place),
-            None => {
-                self.memory += size;
-                Content::Memory(file.memory)
-            }
+        let room = MAX_MEMORY.saturating_sub(self.memory).min(SMALL);
+        let mut head = Vec::new();
+        // One byte more tells that there is more.
+        let read = entry.by_ref().take(room + 1).read_to_end(&mut head);
+        read.map_err(damaged)?;
+        let kind = layer::kind(&head);
+        let mut hasher = Hasher::new(algorithm(name));
+        hasher.update(&head);
+        let content = if head.len() as u64 <= room {
+            self.memory += head.len() as u64;
+            Content::Memory(head)
+        } else {
+            let mut incoming = self.blobs.incoming().map_err(failed)?;
+            incoming.file.write_all(&head).map_err(failed)?;
+            hasher = put_aside(&mut entry, &mut incoming.file, hasher)?;
+            Content::File(incoming.place)
         };
         Ok(Spooled {
             content,
-            size,
-            digest: file.hasher.finish(),
-            kind: file.kind,
+            size: hasher.length(),
+            digest: hasher.finish(),
+            kind,
         })
     }
 
@@ -170,7 +171,7 @@ impl<'b> Spool<'b> {
                 place
                     .open()
                     .and_then(|mut file| file.read_to_end(&mut bytes))
-                    .map_err(|error| io_error("reading the archive", error))?;
+                    .map_err(failed)?;
                 Ok(bytes)
             }
             Content::Kept => Err(invalid("a layer of it is a description, too")),
@@ -194,43 +195,30 @@ impl<'b> Spool<'b> {
     }
 }
 
-/// A file that is being put aside.
-struct Writing {
+/// Writes what is left of an entry to a file, and hashes it meanwhile.
+fn put_aside(
+    from: &mut dyn Read,
+    to: &mut File,
     hasher: Hasher,
-    memory: Vec<u8>,
-    incoming: Option<Incoming>,
-    /// What may be kept in memory.
-    room: u64,
-    kind: Kind,
+) -> Result<Hasher, DistributionError> {
+    let mut hashing = HashingAside::start(hasher).map_err(failed)?;
+    let mut piece = Vec::new();
+    loop {
+        pieces::next(from, &mut piece).map_err(damaged)?;
+        if piece.is_empty() {
+            return hashing.finish().map_err(failed);
+        }
+        to.write_all(&piece).map_err(failed)?;
+        piece = hashing.update(piece);
+    }
 }
 
-impl Writing {
-    fn take(&mut self, mut entry: impl Read, blobs: &Blobs) -> Result<(), DistributionError> {
-        let failed = |error| io_error("reading the archive", error);
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let read = entry
-                .read(&mut buffer)
-                .map_err(|error| invalid(format!("it is damaged: {error}")))?;
-            let data = buffer.get(..read).unwrap_or_default();
-            if read == 0 {
-                return Ok(());
-            }
-            self.hasher.update(data);
-            if let Some(incoming) = &mut self.incoming {
-                incoming.file.write_all(data).map_err(failed)?;
-                continue;
-            }
-            self.memory.extend_from_slice(data);
-            self.kind = layer::kind(&self.memory);
-            if self.memory.len() as u64 > self.room {
-                let mut incoming = blobs.incoming().map_err(failed)?;
-                incoming.file.write_all(&self.memory).map_err(failed)?;
-                self.memory = Vec::new();
-                self.incoming = Some(incoming);
-            }
-        }
-    }
+fn failed(error: io::Error) -> DistributionError {
+    io_error("reading the archive", error)
+}
+
+fn damaged(error: io::Error) -> DistributionError {
+    invalid(format!("it is damaged: {error}"))
 }
 
 /// The algorithm of a blob's digest, by its name.

@@ -1,5 +1,6 @@
 //! Layers: tar archives, compressed or not.
 
+mod ahead;
 mod read;
 mod write;
 

@@ -11,6 +11,7 @@ use kleene_doors::distribution::{Compression, DistributionError, LayerDescriptor
 use kleene_types::Digest;
 use liblzma::bufread::XzDecoder;
 
+use super::ahead::Ahead;
 use crate::blobs::Blobs;
 use crate::error::io_error;
 use crate::hash::{self, Hasher};
@@ -28,9 +29,8 @@ const XZ_MEMORY: u64 = 512 << 20;
 pub(crate) struct LayerReader {
     blobs: Arc<Blobs>,
     layer: LayerDescriptor,
-    decoder: Box<dyn Read + Send>,
+    content: Ahead,
     position: Arc<AtomicU64>,
-    hasher: Hasher,
     error: Option<String>,
 }
 
@@ -64,12 +64,13 @@ impl LayerReader {
         };
         let mut input = BufReader::with_capacity(CHUNK, counted);
         check(input.fill_buf().map_err(failed)?, layer)?;
+        let hasher = Hasher::new(layer.diff_id.algorithm());
+        let content = decoder(input).and_then(|decoder| Ahead::start(decoder, hasher));
         Ok(Self {
             blobs: Arc::clone(blobs),
             layer: layer.clone(),
-            decoder: decoder(input).map_err(failed)?,
+            content: content.map_err(failed)?,
             position,
-            hasher: Hasher::new(layer.diff_id.algorithm()),
             error: None,
         })
     }
@@ -94,18 +95,11 @@ impl LayerReader {
 
 impl Read for LayerReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self.decoder.read(into) {
-            Ok(read) => {
-                self.hasher.update(into.get(..read).unwrap_or_default());
-                Ok(read)
-            }
-            Err(error) => {
-                if error.kind() != io::ErrorKind::Interrupted {
-                    self.error = Some(error.to_string());
-                }
-                Err(error)
-            }
+        let read = self.content.read(into);
+        if let Err(error) = &read {
+            self.error = Some(error.to_string());
         }
+        read
     }
 }
 
@@ -122,9 +116,10 @@ impl LayerRead for LayerReader {
         if let Some(error) = &self.error {
             return Err(self.damaged(error));
         }
-        let algorithm = self.layer.diff_id.algorithm();
-        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(algorithm));
-        let found = hasher.finish();
+        let found = match self.content.finish() {
+            Some(hasher) => hasher.finish(),
+            None => return Err(self.damaged("reading it has failed")),
+        };
         if found == self.layer.diff_id {
             return Ok(found);
         }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use kleene_monitor::sys::pidfd_send_signal;
 use kleene_types::ContainerId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use tracing::warn;
 
 use super::Hierarchies;
 use super::freezer::is_gone;
@@ -19,6 +21,16 @@ use crate::linux::processes::session_of;
 
 /// How long the processes of a group that is to be removed may take to end after they were killed.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the other processes of a container may take to their end after they were asked. Whoever
+/// stops the container kills them earlier.
+const LAST_OTHERS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Time between two looks at who is left. The kernel announces only when nobody is.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long the leader of a session gets to wait for its children that were killed.
+const LAST_WAITS: Duration = Duration::from_millis(200);
 
 /// How often processes are looked for that were made while others were moved: those of a process
 /// that has been moved are born in the right place.
@@ -60,8 +72,42 @@ impl Hierarchies {
         others.try_for_each(|member| signal_member(&group, member, signal))
     }
 
+    /// Kills a container's first process as soon as there is no other one in the container: at once
+    /// if that is so now, or if there are no groups to tell. It isn't waited for.
+    ///
+    /// # Errors
+    /// The group can't be read, or the process not be killed.
+    pub fn kill_when_alone(
+        &self,
+        container: &ContainerId,
+        first: u32,
+        process: OwnedFd,
+    ) -> io::Result<()> {
+        let group = self.plan_to_join(container).directories().next().cloned();
+        let is_alone = move |group: &Path| -> io::Result<bool> {
+            Ok(members(group)?.iter().all(|member| *member == first))
+        };
+        let Some(group) = group.filter(|group| !is_alone(group).unwrap_or(true)) else {
+            return kill_process(&process);
+        };
+        let wait = move || {
+            let deadline = Instant::now() + LAST_OTHERS;
+            while !has_ended(&process, LOOK_AGAIN) && Instant::now() < deadline {
+                if is_alone(&group).unwrap_or(true) {
+                    if let Err(problem) = kill_process(&process) {
+                        warn!(process = first, %problem, "ending the last process of a container");
+                    }
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("stopping".to_owned());
+        thread.spawn(wait).map(drop)
+    }
+
     /// Kills all processes of a container in the session of this number: none if it isn't there, or
-    /// if there are no groups.
+    /// if there are no groups. Its leader goes last, so that it can wait for those that it has started:
+    /// nobody else may do so.
     ///
     /// # Errors
     /// The group can't be read, or a process not be killed.
@@ -70,6 +116,17 @@ impl Hierarchies {
             return Ok(());
         };
         let is_meant = |member| session_of(member).map(|found| found == Some(session));
+        let deadline = Instant::now() + LAST_WAITS;
+        while has_children(session) && Instant::now() < deadline {
+            for member in members(&group)? {
+                if member != session && is_meant(member)? {
+                    signal_if(member, Signal::KILL, || {
+                        Ok(is_member(&group, member)? && is_meant(member)?)
+                    })?;
+                }
+            }
+            thread::sleep(PAUSE);
+        }
         let mut killed = HashSet::new();
         loop {
             let before = killed.len();
@@ -116,6 +173,30 @@ impl Hierarchies {
         results.into_iter().collect::<io::Result<()>>()?;
         thawed
     }
+}
+
+/// Kills a process; one that has ended is no failure.
+fn kill_process(process: &OwnedFd) -> io::Result<()> {
+    match pidfd_send_signal(process, Signal::KILL.as_raw()) {
+        Err(error) if gone(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// Waits at most `limit` for the end of a process.
+fn has_ended(process: &OwnedFd, limit: Duration) -> bool {
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let ready = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout));
+    ready.is_ok_and(|ready| ready > 0)
+}
+
+/// Whether a process has children, be they dead and not waited for. One that has ended has none.
+fn has_children(process: u32) -> bool {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    children.is_ok_and(|children| !children.trim().is_empty())
 }
 
 /// Ids of the processes in a group; none when it isn't there.

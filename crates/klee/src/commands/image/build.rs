@@ -121,6 +121,9 @@ pub struct Options {
     path: String,
 }
 
+/// Bytes that are kept of what a quiet build says.
+const SAID: usize = 1 << 20;
+
 /// Builds the image and shows the build's output.
 ///
 /// # Errors
@@ -136,7 +139,8 @@ pub async fn run(session: &Session, options: Options) -> CommandResult {
         forget(file)?;
     }
     let client = session.client().await?;
-    let id = unless_interrupted(build(session.ui, &client, &config, plan.context)).await?;
+    let building = build(session.ui, &client, &config, plan.context, options.quiet);
+    let id = unless_interrupted(building).await?;
     if let Some(file) = &options.iidfile {
         fs::write(file, &id).map_err(|error| iidfile_failed(file, &error))?;
     }
@@ -204,13 +208,14 @@ async fn build(
     client: &Client,
     config: &ImageBuildConfig,
     context: Option<Context>,
+    quiet: bool,
 ) -> CommandResult<String> {
     let (archive, packing) = match context {
         Some(Context { archive, packing }) => (Some(archive), packing),
         None => (None, None),
     };
     let session = client.image_build(config, archive).await?;
-    let built = follow(ui, session, config.quiet).await;
+    let built = follow(ui, session, quiet).await;
     if let Some(packing) = packing {
         // That the files can't be read is why the build fails.
         let packed = packing.end().await;
@@ -231,7 +236,7 @@ async fn follow(ui: Ui, mut session: BuildSession, quiet: bool) -> CommandResult
                 }
                 image = id;
             }
-            BuildEvent::Output(text) if quiet => said.extend(text),
+            BuildEvent::Output(text) if quiet => keep(&mut said, &text),
             BuildEvent::Output(text) => ui.raw(&text)?,
             BuildEvent::Closed(closing) if closing.failed() => {
                 if !said.is_empty() {
@@ -259,6 +264,14 @@ async fn follow(ui: Ui, mut session: BuildSession, quiet: bool) -> CommandResult
     }
 }
 
+/// Keeps what a build has said, in the end as much of it as somebody may want to read.
+fn keep(said: &mut Vec<u8>, text: &[u8]) {
+    said.extend(text);
+    if said.len() > 2 * SAID {
+        said.drain(..said.len() - SAID);
+    }
+}
+
 fn config(options: &Options, upload: bool) -> CommandResult<ImageBuildConfig> {
     let context = match upload {
         true => PathBuf::new(),
@@ -270,7 +283,8 @@ fn config(options: &Options, upload: bool) -> CommandResult<ImageBuildConfig> {
     Ok(ImageBuildConfig {
         context: context.display().to_string(),
         dockerfile: String::new(),
-        quiet: options.quiet,
+        // What a build has printed is told if it fails: klee keeps it back itself.
+        quiet: false,
         cleanup: options.rm,
         tag: options.tag.clone(),
         buildargs: build_arguments(&options.build_arg)?,

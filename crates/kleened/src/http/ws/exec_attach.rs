@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tracing::debug;
 
 use super::process::{self, Process};
-use super::relay::{self, Input, Outcome};
+use super::relay::{self, Outcome, Role};
 use super::session::Session;
 use crate::app::App;
 use crate::http::convert;
@@ -79,10 +79,6 @@ async fn carry(
     id: &ExecId,
     mut stream: UnixStream,
 ) {
-    let input = match config.stdin {
-        true => Input::Wanted,
-        false => Input::Ignored,
-    };
     let outcome = match session.starting().await {
         Ok(()) => {
             if let Some(window) = config.window {
@@ -90,7 +86,10 @@ async fn carry(
                 // A stream that is broken is noticed by the relay.
                 drop(stream.write_all(&frame.encode()).await);
             }
-            relay::relay(app, id, session, stream, input).await
+            let role = Role::Guest {
+                stdin: config.stdin,
+            };
+            relay::relay(app, id, session, stream, role).await
         }
         Err(gone) => gone.into(),
     };

@@ -51,7 +51,7 @@ async fn failed(session: &mut Session, config: &ExecStartConfig, error: &EngineE
 /// Carries the streams of a process until either side ends.
 async fn attached(app: &App, session: &mut Session, id: &ExecId, stream: UnixStream) {
     let outcome = match session.starting().await {
-        Ok(()) => relay::relay(app, id, session, stream, relay::Input::Wanted).await,
+        Ok(()) => relay::relay(app, id, session, stream, relay::Role::Starter).await,
         Err(gone) => gone.into(),
     };
     debug!(exec = %id, ?outcome, "an attached session ends");

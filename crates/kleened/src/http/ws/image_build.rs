@@ -11,6 +11,7 @@ use kleene_engine::{BuildContext, BuildFailed, BuildOutput, Cancel, EngineError,
 use kleene_types::ImageId;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::session::{Gone, Session};
 use super::work::gone;
@@ -85,8 +86,13 @@ async fn receive(
         let frame = tokio::select! {
             biased;
             received = &mut unpack, if pieces.is_none() => return Ok(received),
-            frame = session.source.next() => frame,
+            frame = timeout(app.timing.transfer, session.source.next()) => frame,
             () = app.stop.wait() => return Err(Gone),
+        };
+        let Ok(frame) = frame else {
+            return Ok(Err(EngineError::Invalid(
+                "the client stopped sending the context: try again".to_owned(),
+            )));
         };
         match frame {
             Some(Ok(Message::Binary(data))) if data.is_empty() => pieces = None,
@@ -203,6 +209,9 @@ async fn build(
     });
     let mut work = std::pin::pin!(work);
     let mut started = false;
+    // Writing to a client that has gone away is what shows that it has, when it says nothing.
+    let mut ping = interval_at(Instant::now() + app.timing.ping, app.timing.ping);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let flat = |done: Result<Built, EngineError>| done.unwrap_or_else(|error| Err(error.into()));
     loop {
         let message = tokio::select! {
@@ -221,8 +230,9 @@ async fn build(
             }
             () = gone(&mut session.source) => break,
             () = app.stop.wait() => break,
+            _ = ping.tick() => Message::Ping(Bytes::new()),
         };
-        started = true;
+        started |= !matches!(message, Message::Ping(_));
         if session.sink.send(message).await.is_err() {
             break;
         }

@@ -50,13 +50,16 @@ impl From<Gone> for Outcome {
     }
 }
 
-/// What becomes of a client's standard input.
+/// What a client is to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Input {
-    /// The process gets it.
-    Wanted,
-    /// The client has said that there is none.
-    Ignored,
+pub(super) enum Role {
+    /// It has started the process, and ends it with the signals that end its own programs.
+    Starter,
+    /// It has come later. The process gets its signals as they are, and its input if it has any.
+    Guest {
+        /// Whether it has input.
+        stdin: bool,
+    },
 }
 
 /// Carries data between a client and the process of `exec`.
@@ -65,7 +68,7 @@ pub(super) async fn relay(
     exec: &ExecId,
     session: &mut Session,
     stream: UnixStream,
-    stdin: Input,
+    role: Role,
 ) -> Outcome {
     let (from_process, to_process) = stream.into_split();
     let channels = session.subprotocol;
@@ -81,7 +84,7 @@ pub(super) async fn relay(
         &mut session.source,
         to_process,
         channels,
-        stdin
+        role
     ));
     tokio::select! {
         // A process that has ended counts, even if its client went away at the same moment.
@@ -98,6 +101,15 @@ pub(super) async fn signal(app: &App, exec: &ExecId, number: i32) {
     let sent = app.ask(move |engine| engine.exec_signal(&id, number));
     if let Err(problem) = sent.await {
         // It has ended in the meantime.
+        debug!(%exec, signal = number, %problem, "a signal was not sent");
+    }
+}
+
+/// Sends a signal to a process as it is.
+async fn pass_signal(app: &App, exec: &ExecId, number: i32) {
+    let id = exec.clone();
+    let sent = app.ask(move |engine| engine.exec_pass_signal(&id, number));
+    if let Err(problem) = sent.await {
         debug!(%exec, signal = number, %problem, "a signal was not sent");
     }
 }
@@ -156,7 +168,7 @@ async fn input(
     from: &mut SplitStream<WebSocket>,
     mut to: OwnedWriteHalf,
     channels: bool,
-    wanted: Input,
+    role: Role,
 ) -> Outcome {
     loop {
         let message = match from.next().await {
@@ -177,13 +189,18 @@ async fn input(
             false => Ok(Request::Stdin(&data)),
         };
         let sent = match parsed {
-            Ok(Request::Stdin(_) | Request::Frame(Frame::StdinEnd)) if wanted == Input::Ignored => {
+            Ok(Request::Stdin(_) | Request::Frame(Frame::StdinEnd))
+                if role == (Role::Guest { stdin: false }) =>
+            {
                 Ok(())
             }
             Ok(Request::Stdin(data)) => stdin(&mut to, data).await,
             Ok(Request::Frame(frame)) => to.write_all(&frame.encode()).await,
             Ok(Request::Signal(number)) => {
-                signal(app, exec, number).await;
+                match role {
+                    Role::Starter => signal(app, exec, number).await,
+                    Role::Guest { .. } => pass_signal(app, exec, number).await,
+                }
                 Ok(())
             }
             Ok(Request::Detach) => return Outcome::Detached,
