@@ -22,8 +22,7 @@ pub struct Jail {
     pub path: PathBuf,
 }
 
-/// Makes a jail that has no processes. Parameters are as in jail(8); of those given twice the last one
-/// counts.
+/// Makes a jail that has no processes. Parameters are as in jail(8); `command` isn't among them.
 ///
 /// # Errors
 /// What jail(8) says: a parameter that doesn't exist, a root that isn't there. Then there is no jail.
