@@ -7,6 +7,7 @@
 
 mod bench;
 mod demo;
+mod freebsd;
 mod install;
 mod packages;
 mod shell;
@@ -27,6 +28,8 @@ Commands:
                      release binaries, a default configuration, a systemd unit
   bench [containers|volumes|images]...
                      what things cost, beside crun, podman and buildah in the same run
+  freebsd [--no-install]
+                     check, lint and link for FreeBSD, on a machine that isn't
   openapi            write openapi/kleened.json and docs/reference anew
   tidy               checks of the sources that neither rustfmt nor clippy does
   packages           install the Debian packages that building and testing need
@@ -58,6 +61,8 @@ fn run() -> Result<()> {
         ["test", "--no-install"] => test::run(false),
         ["install", options @ ..] => install::run(options),
         ["bench", parts @ ..] => bench::run(parts),
+        ["freebsd"] => freebsd::run(true),
+        ["freebsd", "--no-install"] => freebsd::run(false),
         ["openapi"] => test::write_references(),
         ["tidy"] => tidy::run(),
         ["packages"] => packages::ensure(),

@@ -48,6 +48,19 @@ pub fn ensure_build() -> Result<()> {
     install(BUILD)
 }
 
+/// Installs what Python's private environments need.
+pub fn ensure_python() -> Result<()> {
+    if shell::find("python3").is_some() {
+        let probe = Command::new("python3")
+            .args(["-c", "import ensurepip"])
+            .output();
+        if probe.is_ok_and(|output| output.status.success()) {
+            return Ok(());
+        }
+    }
+    install(&["python3-venv"])
+}
+
 fn install(wanted: &[&str]) -> Result<()> {
     let missing: Vec<&str> = wanted
         .iter()

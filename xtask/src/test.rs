@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{packages, shell, tidy};
+use crate::{freebsd, packages, shell, tidy};
 
 /// Runs all tests. As root, since the suites start containers.
 pub fn run(install: bool) -> Result<()> {
@@ -41,6 +41,7 @@ pub fn run(install: bool) -> Result<()> {
     steps.run("doctests", || {
         cargo(&["test", "--workspace", "--doc", "--quiet"])
     })?;
+    steps.run("freebsd", || freebsd::run(install))?;
     steps.run("tests", tests)?;
     steps.run("demo", || crate::demo::run(false))?;
     steps.summary();

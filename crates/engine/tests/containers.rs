@@ -49,7 +49,7 @@ fn a_container_runs_and_reports_its_exit_code() {
             .unwrap()
             .is_empty()
     );
-    assert_eq!(engine.container_list(support::ALL).unwrap().len(), 1);
+    assert_eq!(engine.container_list(ALL).unwrap().len(), 1);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn bad_mounts_leave_nothing_behind() {
         );
         assert_eq!(world.datasets(), before, "{mounts:?}");
         assert!(engine.volume_list().unwrap().is_empty());
-        assert!(engine.container_list(support::ALL).unwrap().is_empty());
+        assert!(engine.container_list(ALL).unwrap().is_empty());
     }
 }
 

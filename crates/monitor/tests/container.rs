@@ -1,5 +1,5 @@
 //! Containers: what is in them, what isn't, and that nothing of them stays on the host.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
 //! The same container by our runtime and by runc: what differs inside must be listed here.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,6 +1,6 @@
 //! Images, volumes and containers that are out to get at the host: their links, their odd files,
 //! and what they do while others start.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
 //! Containers whose process 1 is a minimal one.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

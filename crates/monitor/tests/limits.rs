@@ -1,5 +1,5 @@
 //! What a process and a container may use, and what jail parameters change.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
 //! Monitors: they live without a daemon, serve several clients, and are small.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
 //! Logs and files of real containers, through the host door.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
 //! Output: that none of it is lost, however it is read, and what becomes of it in the log.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
 //! The same containers by an outside OCI runtime, and that they are the same.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

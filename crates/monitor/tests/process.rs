@@ -1,5 +1,5 @@
 //! Processes: how they start, what they get, how they end.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

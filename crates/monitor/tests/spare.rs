@@ -1,5 +1,5 @@
 //! The monitor that is started before there is anything for it to do.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

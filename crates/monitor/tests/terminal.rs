@@ -1,5 +1,5 @@
 //! Terminals.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
 //! Daemons and monitors of different versions.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

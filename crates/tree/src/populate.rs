@@ -346,4 +346,5 @@ fn populating() -> MutexGuard<'static, Option<HashSet<Id>>> {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

@@ -1,5 +1,5 @@
 //! Copying trees: every attribute is kept, nothing outside is touched.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

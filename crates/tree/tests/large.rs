@@ -1,5 +1,5 @@
 //! Trees that are large enough for several threads to copy them.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,5 @@
 //! Trees made at random come out of a copy as they went in.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

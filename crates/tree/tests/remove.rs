@@ -1,5 +1,5 @@
 //! Removing and measuring trees: never through a link, never into a mount.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -2,7 +2,7 @@
 //!
 //! Where the links would lead without the root is in the scratch directory or nowhere at all: a
 //! regression mustn't harm the machine that finds it.
-
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

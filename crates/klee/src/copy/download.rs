@@ -1,9 +1,10 @@
 //! Out of a container.
 
-use std::fs::{File, FileTimes};
+use std::fs::{File, FileTimes, Permissions};
 use std::io::{self, IoSlice, IsTerminal};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -118,11 +119,12 @@ fn finish_directory(directory: &OwnedFd, stat: &PathStat, how: How) -> io::Resul
         let owner = (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid));
         rustix::fs::fchown(directory, Some(owner.0), Some(owner.1))?;
     }
-    rustix::fs::fchmod(directory, Mode::from_raw_mode(stat.mode & bits))?;
+    let directory = File::from(directory.try_clone()?);
+    directory.set_permissions(Permissions::from_mode(stat.mode & bits))?;
     if let Ok(modified) = stat.modified.parse::<Timestamp>() {
         let time = Duration::from_micros(modified.microseconds());
         let times = FileTimes::new().set_modified(UNIX_EPOCH + time);
-        File::from(directory.try_clone()?).set_times(times)?;
+        directory.set_times(times)?;
     }
     Ok(())
 }

@@ -1,0 +1,137 @@
+//! Jails: made without a process, listed, removed.
+//!
+//! A jail is made with `persist` and its processes are put into it afterwards: `jail -c command=…` keeps
+//! the command's exit status to itself (it returns 0 or 1).
+
+use std::path::PathBuf;
+
+use kleene_command::{Argv, Runner};
+use kleene_doors::host::HostError;
+use serde::Deserialize;
+
+use super::{failed, list, run};
+
+/// A jail of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Jail {
+    /// The number that the kernel knows it by.
+    pub jid: u32,
+    /// Its name; Kleene's jails have their containers' ids.
+    pub name: String,
+    /// Its root on the host.
+    pub path: PathBuf,
+}
+
+/// Makes a jail that has no processes. Parameters are as in jail(8); `command` isn't among them.
+///
+/// # Errors
+/// What jail(8) says: a parameter that doesn't exist, a root that isn't there. Then there is no jail.
+pub fn create(runner: &dyn Runner, name: &str, params: &[String]) -> Result<(), HostError> {
+    let command = Argv::new("jail")
+        .args(["-c".to_owned(), format!("name={name}")])
+        .args(params)
+        .arg("persist");
+    run(runner, &command, &format!("making jail {name}"))
+}
+
+/// Removes a jail and kills its processes. One that isn't there is removed already.
+///
+/// # Errors
+/// What jail(8) says.
+pub fn ensure_removed(runner: &dyn Runner, name: &str) -> Result<(), HostError> {
+    let command = Argv::new("jail").args(["-r", name]);
+    let absent = format!("jail: \"{name}\" not found");
+    match runner.run(&command) {
+        Ok(_) => Ok(()),
+        Err(error) if error.stderr() == Some(absent.as_str()) => Ok(()),
+        Err(error) => Err(failed(&format!("removing jail {name}"))(error)),
+    }
+}
+
+/// All jails of this host, also those that aren't Kleene's, but none that has been removed and is only
+/// kept by something that still holds on to it.
+///
+/// # Errors
+/// What jls(8) says, or that its answer can't be understood.
+pub fn all(runner: &dyn Runner) -> Result<Vec<Jail>, HostError> {
+    let command = Argv::new("jls").args(["-v", "--libxo", "json"]);
+    list(
+        runner,
+        &command,
+        ["jail-information", "jail"],
+        "listing jails",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use kleene_command::{Answer, Scripted};
+
+    use super::super::samples::{chain, failure, sample, success};
+    use super::*;
+
+    const ROOT: &str = "/zroot/kleene/container/c1";
+    const LIST: [&str; 4] = ["jls", "-v", "--libxo", "json"];
+
+    #[test]
+    fn jails_are_listed() {
+        let runner = sample(&LIST, success);
+        assert_eq!(
+            all(&runner).unwrap(),
+            [Jail {
+                jid: 6,
+                name: "c1".to_owned(),
+                path: ROOT.into(),
+            }]
+        );
+        runner.finish().unwrap();
+    }
+
+    #[test]
+    fn new_answers_are_shown() {
+        for answer in [
+            "",
+            "{}",
+            r#"{"jail-information": {"jail": [{"jid": "six"}]}}"#,
+        ] {
+            let runner = Scripted::new().expect(&LIST, Answer::ok(answer));
+            let said = chain(&all(&runner).unwrap_err());
+            assert_eq!(
+                said,
+                format!(
+                    "listing jails failed: `jls -v --libxo json` answered something new: {answer}"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn jails_are_made_without_a_process() {
+        let words = ["jail", "-c", "name=c1", "path=/r", "mount.devfs", "persist"];
+        let runner = Scripted::new().expect(&words, Answer::ok(""));
+        let params = ["path=/r", "mount.devfs"].map(str::to_owned);
+        create(&runner, "c1", &params).unwrap();
+        runner.finish().unwrap();
+    }
+
+    #[test]
+    fn what_jail_says_is_passed_on() {
+        let complaint = "jail: unknown parameter: allow.nonsense";
+        let words = ["jail", "-c", "name=c1", "allow.nonsense", "persist"];
+        let runner = Scripted::new().expect(&words, Answer::fail(1, complaint));
+        let error = create(&runner, "c1", &["allow.nonsense".to_owned()]).unwrap_err();
+        assert!(chain(&error).ends_with(complaint), "{}", chain(&error));
+    }
+
+    #[test]
+    fn removing_is_idempotent() {
+        let words = ["jail", "-r", "c1"];
+        for ending in [success, failure] {
+            let runner = sample(&words, ending);
+            ensure_removed(&runner, "c1").unwrap();
+            runner.finish().unwrap();
+        }
+        let runner = Scripted::new().expect(&words, Answer::fail(1, "jail: not permitted"));
+        ensure_removed(&runner, "c1").unwrap_err();
+    }
+}

@@ -1,0 +1,133 @@
+//! A container's limits as rules of rctl(8), and its processors by cpuset(1).
+
+use kleene_command::{Argv, Runner};
+use kleene_doors::host::HostError;
+use kleene_types::{Limits, SwapLimit};
+
+use super::run;
+
+/// What a container's limits are on FreeBSD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Rules without their subject, as `memoryuse:deny=1048576`.
+    rules: Vec<String>,
+    /// The list of processors, as cpuset(1) takes it.
+    cpuset: Option<String>,
+}
+
+impl Plan {
+    /// Translates limits.
+    ///
+    /// # Errors
+    /// [`HostError::Unsupported`] naming the limit that FreeBSD hasn't.
+    pub fn new(limits: &Limits) -> Result<Self, HostError> {
+        if limits.io_weight.is_some() {
+            return Err(HostError::Unsupported(
+                "FreeBSD has no weights of input and output: leave --io-weight out".to_owned(),
+            ));
+        }
+        let mut rules = Vec::new();
+        let mut deny =
+            |resource: &str, amount: u64| rules.push(format!("{resource}:deny={amount}"));
+        if let Some(memory) = limits.memory {
+            deny("memoryuse", memory.bytes());
+            if let Some(SwapLimit::Total(total)) = limits.memory_swap {
+                // All that may ever have to be swapped out is reserved, in memory or not.
+                deny("swapuse", total.bytes());
+            }
+        }
+        if let Some(cpus) = limits.cpus {
+            // Percent of one processor; a limit of 0 would stop everything.
+            deny("pcpu", u64::from(cpus.thousandths() / 10).max(1));
+        }
+        if let Some(pids) = limits.pids {
+            deny("maxproc", pids);
+        }
+        Ok(Self {
+            rules,
+            cpuset: limits.cpuset.as_ref().map(ToString::to_string),
+        })
+    }
+
+    /// Sets the limits of a jail that exists.
+    ///
+    /// # Errors
+    /// What rctl(8) and cpuset(1) say. Limits that were set before the one that failed stay, until the
+    /// jail is removed.
+    pub fn apply(&self, runner: &dyn Runner, jail: &str) -> Result<(), HostError> {
+        let action = format!("limiting jail {jail}");
+        for rule in &self.rules {
+            let command = Argv::new("rctl").args(["-a".to_owned(), format!("jail:{jail}:{rule}")]);
+            run(runner, &command, &action)?;
+        }
+        if let Some(list) = &self.cpuset {
+            let command = Argv::new("cpuset").args(["-l", list, "-j", jail]);
+            run(runner, &command, &action)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kleene_command::{Answer, Scripted};
+    use kleene_types::ByteSize;
+
+    use super::super::samples::{answer, chain, failure};
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            memory: Some("64m".parse().unwrap()),
+            memory_swap: Some(SwapLimit::Total("96m".parse::<ByteSize>().unwrap())),
+            cpus: Some("1.5".parse().unwrap()),
+            cpuset: Some("0-1,3".parse().unwrap()),
+            pids: Some(100),
+            io_weight: None,
+        }
+    }
+
+    #[test]
+    fn limits_are_rules() {
+        let runner = Scripted::new();
+        for rule in [
+            "memoryuse:deny=67108864",
+            "swapuse:deny=100663296",
+            "pcpu:deny=150",
+            "maxproc:deny=100",
+        ] {
+            runner.then(&["rctl", "-a", &format!("jail:c1:{rule}")], Answer::ok(""));
+        }
+        runner.then(&["cpuset", "-l", "0-1,3", "-j", "c1"], Answer::ok(""));
+        Plan::new(&limits()).unwrap().apply(&runner, "c1").unwrap();
+        runner.finish().unwrap();
+    }
+
+    #[test]
+    fn no_limits_are_no_commands() {
+        let plan = Plan::new(&Limits::default()).unwrap();
+        plan.apply(&Scripted::new(), "c1").unwrap();
+    }
+
+    #[test]
+    fn weights_are_refused_by_name() {
+        let limits = Limits {
+            io_weight: Some(50_u64.try_into().unwrap()),
+            ..limits()
+        };
+        let said = Plan::new(&limits).unwrap_err().to_string();
+        assert!(said.contains("--io-weight"), "{said}");
+    }
+
+    #[test]
+    fn what_rctl_says_is_passed_on() {
+        let words = ["rctl", "-a", "jail:c1:nonsense:deny=1"];
+        let runner = Scripted::new().expect(&words, answer(&words, failure));
+        let plan = Plan {
+            rules: vec!["nonsense:deny=1".to_owned()],
+            cpuset: None,
+        };
+        let said = chain(&plan.apply(&runner, "c1").unwrap_err());
+        assert!(said.ends_with("Invalid argument"), "{said}");
+    }
+}

@@ -1,0 +1,71 @@
+//! What the room for FreeBSD is built of: each of the system's tools that it needs, with its arguments
+//! and what its answers mean.
+//!
+//! Nothing here depends on the system that it is compiled on: programs are started through a
+//! [`kleene_command::Runner`], and the tests give its scripted twin the answers of a FreeBSD 14.2.
+//!
+//! | tool | is in |
+//! | --- | --- |
+//! | jail(8), jls(8) | [`jails`] |
+//! | mount(8), mount_nullfs(8), umount(8) | [`mounts`] |
+//! | devfs(8) | [`devfs`] |
+//! | rctl(8), cpuset(1) | [`limits`] |
+//! | kldstat(8), kldload(8), sysctl(8) | [`kernel`] |
+
+pub mod devfs;
+pub mod jails;
+pub mod kernel;
+pub mod limits;
+pub mod mounts;
+
+#[cfg(test)]
+mod samples;
+
+use kleene_command::{Argv, CommandError, Runner};
+use kleene_doors::host::HostError;
+
+/// Runs a tool whose answer doesn't matter.
+fn run(runner: &dyn Runner, command: &Argv, action: &str) -> Result<(), HostError> {
+    runner.run(command).map(drop).map_err(failed(action))
+}
+
+fn failed(action: &str) -> impl FnOnce(CommandError) -> HostError {
+    let action = action.to_owned();
+    move |error| HostError::Failed {
+        action,
+        source: Box::new(error),
+    }
+}
+
+/// A tool has answered something that can't be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("`{command}` answered something new: {answer}")]
+struct Misunderstood {
+    command: String,
+    answer: String,
+}
+
+/// Runs a tool that answers in JSON, and takes the list at these keys of the answer.
+fn list<T: serde::de::DeserializeOwned>(
+    runner: &dyn Runner,
+    command: &Argv,
+    keys: [&str; 2],
+    action: &str,
+) -> Result<Vec<T>, HostError> {
+    let text = runner.run(command).map_err(failed(action))?.text();
+    let [outer, inner] = keys;
+    let parsed = serde_json::from_str(&text).and_then(|mut answer: serde_json::Value| {
+        let entries = answer
+            .get_mut(outer)
+            .and_then(|within| within.get_mut(inner))
+            .map_or(serde_json::Value::Null, serde_json::Value::take);
+        serde_json::from_value(entries)
+    });
+    parsed.map_err(|_| HostError::Failed {
+        action: action.to_owned(),
+        source: Box::new(Misunderstood {
+            command: command.to_string(),
+            answer: text,
+        }),
+    })
+}

@@ -1,0 +1,183 @@
+//! Mounts that a container sees, made on the host beneath its root, and what is left of them.
+//!
+//! A jail that ends leaves its mounts, /dev among them; a daemon that dies may leave some half made. The
+//! kernel's table has them all.
+
+use std::path::{Path, PathBuf};
+
+use kleene_command::{Argv, Runner};
+use kleene_doors::host::HostError;
+use serde::Deserialize;
+
+use super::{failed, list, run};
+
+/// File systems that are mounted for containers. Others are somebody else's.
+const OURS: &[&str] = &["devfs", "fdescfs", "nullfs", "procfs", "tmpfs"];
+
+/// A line of the mount table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Mounted {
+    /// What is mounted: a path for nullfs.
+    #[serde(rename = "special")]
+    pub source: PathBuf,
+    /// Where.
+    #[serde(rename = "node")]
+    pub place: PathBuf,
+    /// Its file system.
+    #[serde(rename = "fstype")]
+    pub kind: String,
+    /// As mount(8) prints them: `read-only`, `local` and so on.
+    #[serde(default, rename = "opts")]
+    pub options: Vec<String>,
+}
+
+/// All mounts of this host, in the order in which they were made.
+///
+/// # Errors
+/// What mount(8) says, or that its answer can't be understood.
+pub fn all(runner: &dyn Runner) -> Result<Vec<Mounted>, HostError> {
+    let command = Argv::new("mount").args(["--libxo", "json"]);
+    list(runner, &command, ["mount", "mounted"], "listing mounts")
+}
+
+/// Mounts a directory or a file over another one. Mounts beneath the source don't show.
+///
+/// # Errors
+/// What mount_nullfs(8) says.
+pub fn mount_nullfs(
+    runner: &dyn Runner,
+    source: &Path,
+    place: &Path,
+    read_only: bool,
+) -> Result<(), HostError> {
+    let options: &[&str] = if read_only { &["-o", "ro"] } else { &[] };
+    let command = Argv::new("mount_nullfs")
+        .args(options.iter().copied())
+        .arg(source)
+        .arg(place);
+    run(
+        runner,
+        &command,
+        &format!("mounting {} at {}", source.display(), place.display()),
+    )
+}
+
+/// Unmounts what is mounted at a path. When nothing is, that's fine.
+///
+/// # Errors
+/// What umount(8) says: that it is busy, most of all.
+pub fn ensure_unmounted(runner: &dyn Runner, place: &Path) -> Result<(), HostError> {
+    let command = Argv::new("umount").arg(place);
+    let nothing_there = |complaint: &str| {
+        let ends = |end: &str| complaint.ends_with(end);
+        ends(": not a file system root directory") || ends(": unknown file system")
+    };
+    match runner.run(&command) {
+        Ok(_) => Ok(()),
+        Err(error) if error.stderr().is_some_and(nothing_there) => Ok(()),
+        Err(error) => Err(failed(&format!("unmounting {}", place.display()))(error)),
+    }
+}
+
+/// Unmounts all that is mounted for a container beneath its root (a path without links), the latest
+/// first. The root's own mount stays.
+///
+/// # Errors
+/// As for [`all`] and [`ensure_unmounted`]: the first one that fails.
+pub fn clear(runner: &dyn Runner, root: &Path) -> Result<(), HostError> {
+    let mounts = all(runner)?;
+    let mut leftovers = mounts.iter().rev().filter(|mount| {
+        let beneath = mount.place.starts_with(root) && mount.place != root;
+        beneath && OURS.contains(&mount.kind.as_str())
+    });
+    leftovers.try_for_each(|mount| ensure_unmounted(runner, &mount.place))
+}
+
+#[cfg(test)]
+mod tests {
+    use kleene_command::{Answer, Scripted};
+
+    use super::super::samples::{answer, chain, failure, sample, success};
+    use super::*;
+
+    const ROOT: &str = "/zroot/kleene/container/c1";
+    const TABLE: [&str; 3] = ["mount", "--libxo", "json"];
+
+    #[test]
+    fn the_table_is_read() {
+        let table = all(&sample(&TABLE, success)).unwrap();
+        assert_eq!(table.len(), 18);
+        let wanted = Mounted {
+            source: "/zroot/kleene/volumes/my-vol".into(),
+            place: Path::new(ROOT).join("mnt"),
+            kind: "nullfs".to_owned(),
+            options: ["local", "read-only", "nfsv4acls"]
+                .map(str::to_owned)
+                .to_vec(),
+        };
+        assert!(table.contains(&wanted), "{table:#?}");
+        let devfs = table.iter().find(|mount| mount.kind == "devfs").unwrap();
+        assert!(devfs.options.is_empty());
+    }
+
+    #[test]
+    fn leftovers_go_in_reverse_order_and_nothing_else_does() {
+        let runner = sample(&TABLE, success);
+        for name in ["tmp", "file", "etc/group", "mnt", "app"] {
+            runner.then(&["umount", &format!("{ROOT}/{name}")], Answer::ok(""));
+        }
+        clear(&runner, Path::new(ROOT)).unwrap();
+        runner.finish().unwrap();
+    }
+
+    #[test]
+    fn neighbours_and_datasets_stay() {
+        for root in ["/zroot/kleene/container/c", "/zroot/kleene/volumes"] {
+            let runner = sample(&TABLE, success);
+            clear(&runner, Path::new(root)).unwrap();
+            runner.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn unmounting_is_idempotent() {
+        let dev = format!("{ROOT}/dev");
+        for ending in [success, failure] {
+            let runner = sample(&["umount", &dev], ending);
+            ensure_unmounted(&runner, Path::new(&dev)).unwrap();
+        }
+        let absent = format!("{ROOT}/notmounted");
+        let runner = sample(&["umount", &absent], failure);
+        ensure_unmounted(&runner, Path::new(&absent)).unwrap();
+        let busy = Answer::fail(1, format!("umount: unmount of {dev} failed: Device busy"));
+        let runner = Scripted::new().expect(&["umount", &dev], busy);
+        ensure_unmounted(&runner, Path::new(&dev)).unwrap_err();
+    }
+
+    #[test]
+    fn directories_and_files_are_mounted() {
+        let (volume, place) = ("/zroot/kleene/volumes/my-vol", format!("{ROOT}/mnt"));
+        let runner = sample(&["mount_nullfs", "-o", "ro", volume, &place], success);
+        mount_nullfs(&runner, Path::new(volume), Path::new(&place), true).unwrap();
+        runner.finish().unwrap();
+        let file = format!("{ROOT}/file");
+        let runner = sample(&["mount_nullfs", "/etc/group", &file], success);
+        mount_nullfs(&runner, Path::new("/etc/group"), Path::new(&file), false).unwrap();
+        runner.finish().unwrap();
+    }
+
+    #[test]
+    fn what_mount_nullfs_says_is_passed_on() {
+        let place = format!("{ROOT}/app");
+        for (source, complaint) in [
+            ("/nowhere", "No such file or directory"),
+            ("/zroot/kleene/volumes/my-vol", "Resource deadlock avoided"),
+        ] {
+            let words = ["mount_nullfs", source, &place];
+            let runner = Scripted::new().expect(&words, answer(&words, failure));
+            let error = mount_nullfs(&runner, Path::new(source), Path::new(&place), false);
+            let said = chain(&error.unwrap_err());
+            assert!(said.ends_with(complaint), "{said}");
+        }
+    }
+}
