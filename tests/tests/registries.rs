@@ -367,6 +367,25 @@ fn images_for_other_systems() {
     let refused = daemon.klee(&["run", "--rm", "bsd"]).fails(125);
     assert!(refused.contains("freebsd/amd64"), "{refused}");
     assert!(daemon.containers().is_empty());
+    // Files are copied into it, but nothing of it is run by a build either.
+    let copies = Context::new("FROM bsd\nCOPY file /file\n");
+    copies.file("file", "there\n");
+    daemon.build(&copies, &["-t", "more"]).ok();
+    assert_eq!(daemon.inspect("image", "more")["os"], "freebsd");
+    let refused = daemon.build(&Context::new("FROM bsd\nRUN true\n"), &[]);
+    assert!(
+        refused.stderr.contains("its image is for freebsd/amd64"),
+        "{}",
+        refused.stderr
+    );
+    // An archive is taken in for whatever it is.
+    let packed = daemon.directory().join("bsd.tar");
+    let packed = packed.to_str().unwrap();
+    daemon.klee(&["image", "save", "-o", packed, "more"]).ok();
+    daemon.klee(&["image", "rm", "more"]).ok();
+    daemon.klee(&["image", "load", "-i", packed]).ok();
+    assert_eq!(daemon.inspect("image", "more")["os"], "freebsd");
+    daemon.klee(&["image", "rm", "more"]).ok();
     let listed = daemon
         .klee(&[
             "image",

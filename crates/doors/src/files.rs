@@ -65,4 +65,6 @@ pub enum PathKind {
 pub struct UnpackOptions {
     /// Keep the archive's owners; otherwise everything belongs to root.
     pub keep_owner: bool,
+    /// Leave device nodes out; otherwise an archive that holds some is refused.
+    pub skip_devices: bool,
 }

@@ -165,17 +165,13 @@ impl Engine {
 
     /// Refuses to start what was made for another kernel: its programs can't run.
     fn refuse_foreign(&self, container: &ContainerRecord) -> Result<(), EngineError> {
-        let host = Platform::host();
         let image = self.store.image(&container.image)?;
-        match image.and_then(|image| image.platform) {
-            Some(platform) if platform.os() != host.os() && !platform.os().is_empty() => {
-                Err(EngineError::Conflict(format!(
-                    "container '{}' can't be started: its image is for {platform}, and this host \
-                     runs {host}",
-                    container.name
-                )))
-            }
-            _ => Ok(()),
+        match image.and_then(|image| foreign(image.platform.as_ref())) {
+            Some(why) => Err(EngineError::Conflict(format!(
+                "container '{}' can't be started: {why}",
+                container.name
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -374,4 +370,14 @@ fn start_request(
         },
         attach: start.attach,
     }
+}
+
+/// Why nothing of an image can be run here, if it is for another kernel. Another processor is no
+/// reason: the kernel may know an interpreter for its programs (binfmt_misc on Linux, binmiscctl(8)
+/// on FreeBSD), and says "exec format error" if it doesn't.
+pub(crate) fn foreign(platform: Option<&Platform>) -> Option<String> {
+    let host = Platform::host();
+    platform
+        .filter(|platform| platform.os() != host.os() && !platform.os().is_empty())
+        .map(|platform| format!("its image is for {platform}, and this host runs {host}"))
 }

@@ -225,7 +225,10 @@ fn archives_are_unpacked_where_they_should() {
             (0, 0, 2),
             "{number}"
         );
-        let options = UnpackOptions { keep_owner: true };
+        let options = UnpackOptions {
+            keep_owner: true,
+            ..UnpackOptions::default()
+        };
         let into = Path::new("/into");
         world
             .host

@@ -137,7 +137,7 @@ impl Distribution for OciDistribution {
     fn read_archive(
         &self,
         from: &mut (dyn Read + Send),
-        platform: &Platform,
+        platform: Option<&Platform>,
         progress: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
     ) -> Result<Vec<ArchivedImage>, DistributionError> {
         archive::read(&self.blobs, from, platform, progress)

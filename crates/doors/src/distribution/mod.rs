@@ -299,8 +299,9 @@ pub trait Distribution: Send + Sync {
         progress: ProgressSink<'_>,
     ) -> Result<Digest, DistributionError>;
 
-    /// Reads all images for a platform out of an archive: an OCI image layout (image-layout.md) or
-    /// what `docker save` writes, compressed or not. It is read once from its beginning to its end;
+    /// Reads all images out of an archive: an OCI image layout (image-layout.md) or what `docker
+    /// save` writes, compressed or not. Without a platform each image is the host's, or the only one
+    /// that is there under its name, whatever it is for. The archive is read once from its beginning to its end;
     /// `progress` is told how many of its bytes have been read, and cancels with `Break`.
     ///
     /// # Errors
@@ -310,7 +311,7 @@ pub trait Distribution: Send + Sync {
     fn read_archive(
         &self,
         from: &mut (dyn Read + Send),
-        platform: &Platform,
+        platform: Option<&Platform>,
         progress: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
     ) -> Result<Vec<ArchivedImage>, DistributionError>;
 

@@ -67,7 +67,8 @@ impl Stage {
         let key = self.key.then("copy");
         let key = copying.key(build, key, &from)?;
         self.change(build, instruction, key, |_, root| {
-            copying.carry_out(build, root, &from, &[])
+            let copied = copying.carry_out(build, root, &from, &[]);
+            copied.map_err(refused(instruction))
         })
     }
 
@@ -101,7 +102,8 @@ impl Stage {
         }
         let key = copying.key(build, key, &From::Context)?;
         self.change(build, instruction, key, |_, root| {
-            copying.carry_out(build, root, &From::Context, &downloads)
+            let copied = copying.carry_out(build, root, &From::Context, &downloads);
+            copied.map_err(refused(instruction))
         })
     }
 
@@ -379,5 +381,13 @@ impl Build<'_> {
             (true, true) if ignore.may_contain_exceptions_below(&text) => Keep::Descend,
             (true, _) => Keep::No,
         }
+    }
+}
+
+/// Files that can't be copied are told with the line that names them.
+fn refused(instruction: &Instruction) -> impl Fn(EngineError) -> EngineError + '_ {
+    |error| match error {
+        EngineError::Invalid(problem) => invalid(instruction, &problem),
+        other => other,
     }
 }

@@ -11,6 +11,7 @@ use super::settings::{invalid, unexpanded};
 use super::stage::{Build, Stage};
 use super::work::WorkDirectory;
 use crate::EngineError;
+use crate::start::foreign;
 
 /// Where a script that is a file of its own is in the container.
 const SCRIPT: &str = "/run/kleene-build-script";
@@ -28,6 +29,9 @@ impl Stage {
         instruction: &Instruction,
         run: &Run,
     ) -> Result<(), EngineError> {
+        if let Some(why) = foreign(self.platform.as_ref()) {
+            return Err(invalid(instruction, &format!("nothing can be run: {why}")));
+        }
         let mounts = self.run_mounts(instruction, run)?;
         if run.network == RunNetwork::Host && build.plan.surroundings.network != Network::Host {
             let problem = "--network=host: the build has no access to the host's network";

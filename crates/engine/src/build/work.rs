@@ -214,7 +214,11 @@ impl Engine {
             root: directory.root(),
             mounts: Vec::new(),
         };
-        let options = UnpackOptions { keep_owner: false };
+        // COPY leaves devices out as well.
+        let options = UnpackOptions {
+            keep_owner: false,
+            skip_devices: true,
+        };
         self.host
             .write_archive(&of, Path::new("/"), from, options)?;
         Ok(ReceivedContext(directory))

@@ -162,11 +162,8 @@ impl Engine {
         platform: Option<&Platform>,
         progress: ProgressSink<'_>,
     ) -> Result<Vec<Loaded>, EngineError> {
-        let host = Platform::host();
         let go_on = &mut |_| ControlFlow::Continue(());
-        let images = self
-            .distribution
-            .read_archive(from, platform.unwrap_or(&host), go_on)?;
+        let images = self.distribution.read_archive(from, platform, go_on)?;
         let blobs = images.iter().flat_map(|image| &image.layers);
         let blobs = blobs.map(|layer| layer.digest.clone());
         let mut needed = self.blobs.need(&*self.distribution, blobs);

@@ -77,7 +77,11 @@ impl Engine {
         let mut outgoing = Vec::new();
         for image in images {
             let name = match &image.reference {
-                Some((name, tag)) => Some(self.registry_ref(&format!("{name}:{tag}"))?),
+                // Names of repositories have no capitals; those of images here may.
+                Some((name, tag)) => {
+                    let name = name.as_str().to_lowercase();
+                    Some(self.registry_ref(&format!("{name}:{tag}"))?)
+                }
                 None => None,
             };
             let saved = self.outgoing(&image, Compression::None, &mut needed)?;

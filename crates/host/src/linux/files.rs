@@ -192,6 +192,7 @@ pub fn unpack(
     }
     let options = kleene_tree::UnpackOptions {
         owner: (!options.keep_owner).then_some((0, 0)),
+        skip_devices: options.skip_devices,
         // How large a file claims to be costs nothing where quotas count what it occupies.
         max_holes: u64::MAX,
         ..kleene_tree::UnpackOptions::default()

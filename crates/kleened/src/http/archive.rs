@@ -140,7 +140,11 @@ async fn target(
             "'{path}' in container '{reference}' is no directory"
         )));
     }
-    Ok((path.into(), UnpackOptions { keep_owner }))
+    let options = UnpackOptions {
+        keep_owner,
+        ..UnpackOptions::default()
+    };
+    Ok((path.into(), options))
 }
 
 /// List what differs between a container and its image.

@@ -27,7 +27,7 @@ struct Group<'d> {
 /// The layout's images.
 pub(super) fn images(
     spool: &Spool<'_>,
-    platform: &Platform,
+    platform: Option<&Platform>,
 ) -> Result<Vec<Found>, DistributionError> {
     let (_, index) = spool
         .find("index.json")
@@ -85,7 +85,7 @@ fn names(entry: &Descriptor) -> (Vec<RegistryRef>, Option<String>) {
 fn image(
     spool: &Spool<'_>,
     group: Group<'_>,
-    platform: &Platform,
+    platform: Option<&Platform>,
 ) -> Result<Found, DistributionError> {
     let shown = match (group.names.first(), &group.label) {
         (Some(name), _) => format!("'{}'", name.familiar()),
@@ -117,18 +117,34 @@ fn image(
     })
 }
 
+/// The entry for a platform. If none is asked for: the host's, or the only one that there is.
+fn suitable<'d>(
+    entries: &[&'d Descriptor],
+    platform: Option<&Platform>,
+    shown: &str,
+) -> Result<&'d Descriptor, DistributionError> {
+    let host = Platform::host();
+    let wanted = platform.unwrap_or(&host);
+    let chosen = manifest::choose(entries.iter().copied(), wanted).or_else(|none| {
+        match (platform, none.offered.as_slice()) {
+            (None, [only]) => manifest::choose(entries.iter().copied(), only),
+            _ => Err(none),
+        }
+    });
+    chosen.map_err(|none| pull::no_platform(shown, wanted, &none.offered))
+}
+
 fn choose(
     spool: &Spool<'_>,
     entries: &[&Descriptor],
-    platform: &Platform,
+    platform: Option<&Platform>,
     shown: &str,
     depth: usize,
 ) -> Result<Manifest, DistributionError> {
     let chosen = match entries {
         // The only one: its configuration says what it is for.
         [single] => single,
-        several => manifest::choose(several.iter().copied(), platform)
-            .map_err(|none| pull::no_platform(shown, platform, &none.offered))?,
+        several => suitable(several, platform, shown)?,
     };
     let (_, file) = spool.blob(&chosen.digest)?;
     let bytes = spool.read(file, MAX_MANIFEST)?;

@@ -42,11 +42,11 @@ fn invalid(why: impl Into<String>) -> DistributionError {
     DistributionError::Invalid(format!("the archive can't be used: {}", why.into()))
 }
 
-/// Reads all images for a platform.
+/// Reads all images: for a platform, or those that suit best.
 pub(crate) fn read(
     blobs: &Blobs,
     from: &mut (dyn Read + Send),
-    platform: &Platform,
+    platform: Option<&Platform>,
     progress: Progress<'_>,
 ) -> Result<Vec<ArchivedImage>, DistributionError> {
     let mut watched = Watched {
@@ -74,13 +74,20 @@ pub(crate) fn read(
              root file system, use: klee image create -t NAME fetch FILE",
         ));
     };
-    for image in &found {
-        let own = image.config.platform();
-        if !own.os().is_empty() && platform.suits(&own).is_none() {
-            return Err(pull::no_platform(&image.shown(), platform, &[own]));
-        }
+    if let Some(wanted) = platform {
+        refuse_others(&found, wanted)?;
     }
     keep(blobs, &mut spool, found)
+}
+
+fn refuse_others(images: &[Found], wanted: &Platform) -> Result<(), DistributionError> {
+    for image in images {
+        let own = image.config.platform();
+        if !own.os().is_empty() && wanted.suits(&own).is_none() {
+            return Err(pull::no_platform(&image.shown(), wanted, &[own]));
+        }
+    }
+    Ok(())
 }
 
 fn spool<'b>(blobs: &'b Blobs, from: &mut Watched<'_>) -> Result<Spool<'b>, DistributionError> {

@@ -38,7 +38,9 @@ fn image(room: &Room, seed: u64, compression: Compression) -> OutgoingImage {
 
 fn read(room: &Room, mut archive: &[u8]) -> Result<Vec<ArchivedImage>, DistributionError> {
     room.oci
-        .read_archive(&mut archive, &amd64(), &mut |_| ControlFlow::Continue(()))
+        .read_archive(&mut archive, Some(&amd64()), &mut |_| {
+            ControlFlow::Continue(())
+        })
 }
 
 /// Why an archive is refused. Nothing of it stays.
@@ -330,7 +332,7 @@ fn another_platform_s_image_says_so() {
         .oci
         .read_archive(
             &mut packed.as_slice(),
-            &"freebsd/amd64".parse().unwrap(),
+            Some(&"freebsd/amd64".parse().unwrap()),
             &mut |_| ControlFlow::Continue(()),
         )
         .unwrap_err();
@@ -365,7 +367,9 @@ fn whoever_sends_the_archive_may_go_away() {
     let mut broken = Broken(&packed[..200_000]);
     let error = other
         .oci
-        .read_archive(&mut broken, &amd64(), &mut |_| ControlFlow::Continue(()));
+        .read_archive(&mut broken, Some(&amd64()), &mut |_| {
+            ControlFlow::Continue(())
+        });
     let Err(DistributionError::Failed { source, .. }) = error else {
         panic!("{error:?}");
     };
@@ -373,7 +377,7 @@ fn whoever_sends_the_archive_may_go_away() {
     let mut told = 0;
     let error = other
         .oci
-        .read_archive(&mut packed.as_slice(), &amd64(), &mut |read| {
+        .read_archive(&mut packed.as_slice(), Some(&amd64()), &mut |read| {
             told = read;
             if read > 0 {
                 ControlFlow::Break(())

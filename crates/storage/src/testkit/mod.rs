@@ -16,9 +16,12 @@ pub use mounts::{Mounted, btrfs, overlay, tmpfs};
 pub use pool::ZfsPool;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use kleene_command::{Argv, Runner as _, System};
 use tempfile::TempDir;
+
+use crate::zfs::mounting::zfs_runner;
 
 /// An empty directory, in memory where there is such a place and `TMPDIR` doesn't say otherwise.
 pub fn scratch() -> TempDir {
@@ -37,7 +40,7 @@ pub fn scratch() -> TempDir {
 fn run(words: &[&str]) -> Result<String, String> {
     let (program, arguments) = words.split_first().ok_or("no program")?;
     let argv = Argv::new(program).args(arguments.iter().copied());
-    match System.run(&argv) {
+    match zfs_runner(Arc::new(System)).run(&argv) {
         Ok(output) => Ok(output.text()),
         Err(error) => Err(error.to_string()),
     }

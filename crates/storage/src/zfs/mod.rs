@@ -17,6 +17,7 @@
 mod adopt;
 mod answers;
 mod changes;
+pub(crate) mod mounting;
 mod open;
 mod wait;
 

@@ -14,6 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags, RawMode, openat};
 
 use super::answers::{Refusal, classify};
 use super::changes::is_second_clone;
+use super::mounting::zfs_runner;
 use super::wait::is_mounted;
 use super::{Places, ZfsStorage, adopt, zfs};
 use crate::lock::lock;
@@ -26,6 +27,7 @@ const LONGEST_ROOT: usize = 255 - "/container/".len() - 128;
 
 /// See [`ZfsStorage::open`].
 pub(super) fn open(runner: Arc<dyn Runner>, root: &str) -> Result<ZfsStorage, StorageError> {
+    let runner = zfs_runner(runner);
     check_name(root).map_err(|reason| refuse(root, reason))?;
     let tree = Tree {
         runner: &*runner,

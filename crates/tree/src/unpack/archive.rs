@@ -19,6 +19,9 @@ const MAX_PIECES: usize = 1 << 20;
 /// How much is read past the end of the archive to empty pipes: as much as padding ever takes.
 const MAX_PADDING: u64 = 1 << 20;
 
+/// How many bytes of a name are shown.
+const SHOWN: usize = 512;
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -59,9 +62,14 @@ pub(crate) struct Member {
     pub pieces: Option<Vec<Piece>>,
 }
 
-/// The name in a form for error messages.
+/// The name in a form for error messages: long ones are cut, as they come from strangers.
 pub(crate) fn shown(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
+    match name.get(..SHOWN) {
+        Some(beginning) if name.len() > SHOWN => {
+            format!("{}…", String::from_utf8_lossy(beginning))
+        }
+        _ => String::from_utf8_lossy(name).into_owned(),
+    }
 }
 
 pub(crate) fn hostile(name: &[u8], reason: impl Into<String>) -> TreeError {

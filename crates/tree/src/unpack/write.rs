@@ -28,6 +28,11 @@ const MAX_PENDING: usize = 1 << 18;
 /// Parents that the archive doesn't have.
 const PARENT_MODE: u32 = 0o755;
 
+/// The longest name of a file, and the length that paths have to stay below, in bytes: limits.h of
+/// Linux. FreeBSD's paths have to stay below 1024, which the kernel says then.
+const NAME_MAX: usize = 255;
+const PATH_MAX: usize = 4096;
+
 pub(super) struct Writer<'a> {
     root: OwnedFd,
     options: &'a UnpackOptions,
@@ -566,11 +571,15 @@ fn clean(name: &[u8]) -> Result<PathBuf, &'static str> {
     if name.contains(&0) {
         return Err("a NUL byte in its path");
     }
+    if name.len() >= PATH_MAX {
+        return Err("a path of 4096 bytes or more");
+    }
     let mut path = PathBuf::new();
     for part in name.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
             b".." => return Err("a path with .. in it"),
+            part if part.len() > NAME_MAX => return Err("a name of more than 255 bytes"),
             part => path.push(OsStr::from_bytes(part)),
         }
     }

@@ -86,6 +86,26 @@ fn hostile_types_and_sizes_are_refused() {
     assert_hostile(&[file("f", "x"), vec![b'x'; 512]]);
 }
 
+/// What gives the entry after it its name.
+fn named(name: &str) -> Vec<u8> {
+    pax(&[("path", name.as_bytes())])
+}
+
+#[test]
+fn names_that_no_file_can_have_are_refused_and_not_repeated() {
+    for name in ["n".repeat(256), "d/".repeat(3000)] {
+        let error = room()
+            .unpack(&archive(&[named(&name), file("f", "x")]))
+            .unwrap_err();
+        assert!(matches!(error, TreeError::Hostile { .. }), "{error:?}");
+        assert!(error.to_string().len() < 1000, "{error}");
+    }
+    let room = room();
+    room.unpack(&archive(&[named(&"n".repeat(255)), file("f", "x")]))
+        .unwrap();
+    assert_eq!(room.read(&"n".repeat(255)), "x");
+}
+
 #[test]
 fn device_nodes_can_be_left_out() {
     let room = room();
