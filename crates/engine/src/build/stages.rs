@@ -201,6 +201,7 @@ impl Build<'_> {
             output: &output,
             ..*self
         };
+        let _ended = EndedByPanic(&build, index);
         let mut stage = match Stage::begin(&build, index, id) {
             Ok(stage) => stage,
             Err(error) => return self.fail(index, None, error),
@@ -214,5 +215,16 @@ impl Build<'_> {
     fn fail(&self, index: usize, stage: Option<Stage>, error: EngineError) {
         self.stages.fail(index, stage, error);
         self.cancel.cancel();
+    }
+}
+
+/// Ends the other stages when one panics: they would wait for it for ever.
+struct EndedByPanic<'b>(&'b Build<'b>, usize);
+
+impl Drop for EndedByPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(self.1, None, EngineError::Cancelled);
+        }
     }
 }
