@@ -374,9 +374,9 @@ fn images_for_other_systems() {
     assert_eq!(daemon.inspect("image", "more")["os"], "freebsd");
     let refused = daemon.build(&Context::new("FROM bsd\nRUN true\n"), &[]);
     assert!(
-        refused.stderr.contains("its image is for freebsd/amd64"),
+        refused.stdout.contains("its image is for freebsd/amd64"),
         "{}",
-        refused.stderr
+        refused.stdout
     );
     // An archive is taken in for whatever it is.
     let packed = daemon.directory().join("bsd.tar");

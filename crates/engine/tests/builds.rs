@@ -43,7 +43,7 @@ fn what_is_known_from_earlier_builds() {
         (
             "another name",
             2,
-            true,
+            false,
             with(|new| new.name = name("other")),
         ),
         ("no name", 2, true, with(|new| new.name = None)),
@@ -203,6 +203,26 @@ fn twenty_steps_again() {
     engine.image_remove(id.as_str()).unwrap();
     let (again, known) = build(&engine, &dockerfile);
     assert!(again != id && known == 0);
+}
+
+/// One name isn't taken away for another, however alike the images are.
+#[test]
+fn the_same_under_two_names() {
+    let (_world, engine) = world();
+    let built = |text: &str| {
+        let mut new = new_build("FROM base\nCOPY a /a\n");
+        new.name = name(text);
+        try_build(&engine, &new).unwrap().0
+    };
+    let (one, two) = (built("one"), built("two"));
+    assert_ne!(one, two);
+    assert_eq!((built("one"), built("two")), (one.clone(), two.clone()));
+    // Renamed since.
+    let (repository, tag) = name("three").unwrap();
+    engine.image_tag(one.as_str(), repository, tag).unwrap();
+    assert_ne!(built("one"), one);
+    assert_eq!(built("two"), two);
+    assert_eq!(engine.image_inspect("three").unwrap().record.id, one);
 }
 
 /// Names of what is in a container's root.

@@ -1,7 +1,7 @@
 //! Records of what builds have made.
 
 use kleene_store::{ImageRecord, ImageSnapshot, OperationId, Transaction};
-use kleene_types::{ImageId, SnapshotName, Timestamp};
+use kleene_types::{ImageId, ImageName, ImageTag, SnapshotName, Timestamp};
 
 use super::key::Key;
 use super::stage::{Build, Stage, Tree};
@@ -27,7 +27,8 @@ impl Engine {
             .ok_or_else(|| EngineError::Conflict("the wanted stage was not built".to_owned()))?;
         let labels = build.new.labels.clone();
         target.settings.config.labels.extend(labels);
-        let key = final_key(&target);
+        let name = build.new.name.as_ref();
+        let key = final_key(&target, name);
         let others = self.keep(others, true)?;
         if let Some(id) = self.built_before(build, &target, &key)? {
             self.record_kept(&others, operation)?;
@@ -45,6 +46,9 @@ impl Engine {
                 snapshot: SnapshotName::image(),
             };
             transaction.put_known_snapshot(key.as_str(), &snapshot)?;
+            // Whoever gives no name wants any of them.
+            let nameless = final_key(&target, None);
+            transaction.put_known_snapshot(nameless.as_str(), &snapshot)?;
             transaction.finish(operation)
         })?;
         self.emit(NewEvent::image(
@@ -55,7 +59,8 @@ impl Engine {
         Ok(image.id)
     }
 
-    /// The image of an earlier build that is the same in every respect. It gets the name.
+    /// The image of an earlier build that is the same in every respect. It gets the name, if it has
+    /// none: an image has one name, and nobody's is taken away.
     fn built_before(
         &self,
         build: &Build<'_>,
@@ -68,15 +73,19 @@ impl Engine {
         let Some(known) = self.store.known_snapshot(key.as_str())? else {
             return Ok(None);
         };
-        let image = match &build.new.name {
-            Some((name, tag)) => self.image_tag(known.image.as_str(), name.clone(), tag.clone()),
-            None => self.recorded_image(&known.image).map(|image| image.id),
-        };
-        match image {
-            Ok(id) => Ok(Some(id)),
+        let named = self.recorded_image(&known.image).and_then(|image| {
+            match (&build.new.name, image.reference) {
+                (Some(wanted), Some(other)) if *wanted != other => Ok(None),
+                (Some((name, tag)), None) => self
+                    .image_tag(known.image.as_str(), name.clone(), tag.clone())
+                    .map(Some),
+                _ => Ok(Some(image.id)),
+            }
+        });
+        match named {
             // Somebody has removed it in this moment.
             Err(EngineError::ImageNotFound(_)) => Ok(None),
-            Err(problem) => Err(problem),
+            other => other,
         }
     }
 
@@ -168,9 +177,12 @@ impl Engine {
 }
 
 /// What an image is known by: its files, and everything that its record says of its containers.
-fn final_key(stage: &Stage) -> Key {
+/// What a whole image is known by. Each name has an image of its own.
+fn final_key(stage: &Stage, name: Option<&(ImageName, ImageTag)>) -> Key {
     let config = serde_json::to_string(&stage.settings.config).unwrap_or_default();
-    stage.key.then("image").text(&config).finish()
+    let name = name.map(|(name, tag)| format!("{name}:{tag}"));
+    let key = stage.key.then("image").text(&config);
+    key.texts(name.iter().map(String::as_str)).finish()
 }
 
 fn put_kept(

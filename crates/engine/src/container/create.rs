@@ -20,8 +20,9 @@ use crate::later::UNSTARTED;
 use crate::locks::{Key, Mode};
 use crate::{Done, Engine, EngineError, Later, NewContainer, names};
 
-/// As many digits of an id as people type at least to name a container.
-const TYPED_DIGITS: usize = 4;
+/// As many digits of an id as names may not have in common with it. With fewer, a name such as `c185`
+/// would be refused now and then among hundreds of containers, by chance.
+const TYPED_DIGITS: usize = 6;
 
 /// Most bytes of a command with its environment: a quarter of the stack's usual limit of 8 MiB, less
 /// what the loader needs, is what Linux allows (execve(2)).
