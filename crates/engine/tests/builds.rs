@@ -225,6 +225,17 @@ fn the_same_under_two_names() {
     assert_eq!(engine.image_inspect("three").unwrap().record.id, one);
 }
 
+#[test]
+fn files_that_are_not_there_are_told_with_their_line() {
+    let (_world, engine) = world();
+    for line in ["COPY nope /x", "ADD nope /x"] {
+        let new = new_build(&format!("FROM base\n{line}\n"));
+        let error = try_build(&engine, &new).unwrap_err().error.to_string();
+        assert!(error.starts_with(&format!("line 2: {line}: ")), "{error}");
+        assert!(error.contains("nope"), "{error}");
+    }
+}
+
 /// Names of what is in a container's root.
 fn tree(world: &World, container: &ContainerId) -> Vec<String> {
     let root = world

@@ -301,8 +301,8 @@ pub trait Distribution: Send + Sync {
 
     /// Reads all images out of an archive: an OCI image layout (image-layout.md) or what `docker
     /// save` writes, compressed or not. Without a platform each image is the host's, or the only one
-    /// that is there under its name, whatever it is for. The archive is read once from its beginning to its end;
-    /// `progress` is told how many of its bytes have been read, and cancels with `Break`.
+    /// that is there under its name, whatever it is for. The archive is read once from its beginning
+    /// to its end; `progress` is told how many of its bytes have been read, and cancels with `Break`.
     ///
     /// # Errors
     /// [`DistributionError::Invalid`] for what is damaged, hostile or no image archive; then nothing

@@ -65,7 +65,8 @@ impl Stage {
         let mut copying = self.expand_files(instruction, &copy.files)?;
         copying.parents = copy.parents;
         let key = self.key.then("copy");
-        let key = copying.key(build, key, &from)?;
+        let key = copying.key(build, key, &from);
+        let key = key.map_err(refused(instruction))?;
         self.change(build, instruction, key, |_, root| {
             let copied = copying.carry_out(build, root, &from, &[]);
             copied.map_err(refused(instruction))
@@ -95,12 +96,14 @@ impl Stage {
             let problem = "--checksum goes with one address";
             return Err(invalid(instruction, problem));
         }
-        let downloads = copying.sources.download(build, checksum.as_ref())?;
+        let downloads = copying.sources.download(build, checksum.as_ref());
+        let downloads = downloads.map_err(refused(instruction))?;
         let mut key = self.key.then("add");
         for download in &downloads {
             key = key.text(&download.name).text(&download.digest);
         }
-        let key = copying.key(build, key, &From::Context)?;
+        let key = copying.key(build, key, &From::Context);
+        let key = key.map_err(refused(instruction))?;
         self.change(build, instruction, key, |_, root| {
             let copied = copying.carry_out(build, root, &From::Context, &downloads);
             copied.map_err(refused(instruction))
