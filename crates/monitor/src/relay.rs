@@ -42,6 +42,8 @@ const SHORTAGE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
+/// How long those that live on when the process has ended are given to end as well.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
 /// How often it is looked whether all has ended that the end of an ended process waits for: those aren't
 /// the monitor's children, so nobody tells it.
 const LOOK_AGAIN: Timespec = Timespec {
@@ -75,6 +77,10 @@ pub(crate) struct Relay {
     process: Process,
     /// How the process has ended.
     exit: Option<ExitStatus>,
+    /// When that was noticed.
+    ended: Option<Instant>,
+    /// Whether those that are attached know of it, though others live on.
+    has_left: bool,
     surroundings: Surroundings,
     input: Option<Input>,
     outputs: [Output; 2],
@@ -136,6 +142,8 @@ impl Relay {
         Ok(Self {
             process: streams.process,
             exit: None,
+            ended: None,
+            has_left: false,
             surroundings,
             input: streams.input,
             outputs,
@@ -154,17 +162,36 @@ impl Relay {
         self.pid = status.pid;
         let exit = loop {
             self.take_turn()?;
-            if let Some(exit) = &self.exit
-                && self.surroundings.are_over()?
-            {
-                break exit.clone();
+            let Some(exit) = self.exit.clone() else {
+                continue;
+            };
+            if self.surroundings.are_over()? {
+                break exit;
             }
+            self.leave(exit);
         };
         self.drain();
         status.exit = Some(exit.clone());
         let recorded = status.write(Path::new(""));
         self.tell(exit)?;
         recorded
+    }
+
+    /// Tells those that are attached, once, that the process has ended while others live on. Those may be
+    /// about to end as well, so it waits a moment for that.
+    fn leave(&mut self, exit: ExitStatus) {
+        let ended = *self.ended.get_or_insert_with(Instant::now);
+        if self.has_left || ended.elapsed() < LAST_MOMENT {
+            return;
+        }
+        self.has_left = true;
+        self.drain();
+        let frame = Frame::LivesOn(exit).encode();
+        for client in &mut self.clients {
+            if client.role == Role::Attach {
+                client.send(&frame);
+            }
+        }
     }
 
     /// Waits until something can be done, and does it.
