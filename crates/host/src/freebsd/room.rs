@@ -42,6 +42,10 @@ use crate::shared::{
 /// Where jails are recorded, beside the execution instances.
 const JAILS: &str = "jails";
 
+/// The script that starts a system's services, and the command that stops them: see rc(8).
+const BOOT: &str = "/etc/rc";
+const SHUTDOWN: [&str; 3] = ["/bin/sh", "/etc/rc.shutdown", "jail"];
+
 /// Bytes that the path of a Unix socket may have: `sun_path` in unix(4), without its NUL.
 const LONGEST_SOCKET: usize = 103;
 
@@ -346,8 +350,12 @@ impl Host for FreeBsdHost {
         }
     }
 
-    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
-        Ok(self.params(params)?.hooks)
+    fn hooks(&self, params: &[String], cmd: &[String]) -> Result<Hooks, HostError> {
+        let mut hooks = self.params(params)?.hooks;
+        if hooks.stop.is_none() && cmd.iter().any(|word| word == BOOT) {
+            hooks.stop = Some(SHUTDOWN.map(str::to_owned).to_vec());
+        }
+        Ok(hooks)
     }
 
     fn run_host_command(
