@@ -352,5 +352,5 @@ fn populating() -> MutexGuard<'static, Option<HashSet<Id>>> {
 }
 
 #[cfg(test)]
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod tests;

@@ -500,5 +500,6 @@ fn raced(
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod tests;

@@ -76,7 +76,6 @@ fn the_walk_agrees_with_the_kernel() {
 }
 
 /// The path without links leads to the same entry, and there are none in it.
-#[allow(clippy::unwrap_used, reason = "tests may panic")]
 fn check_name(root: BorrowedFd<'_>, path: &Path, id: crate::meta::Id) {
     let found = resolve_in_root(root, path).unwrap();
     let mut so_far = PathBuf::new();
