@@ -109,7 +109,10 @@ pub(crate) fn apply_open(xattrs: Xattrs<'_>, to: impl AsFd, meta: &Meta) -> Resu
     rustix::fs::fchmod(to, meta.mode).step(Step::SettingMode)?;
     skipped += set(&list, When::After, Node::Open(to))?;
     set_times(to, meta.times)?;
-    skipped += flags::set(to, meta.flags)?;
+    // A file is new, and has none; a directory may have been there.
+    if meta.flags != 0 || meta.is_dir() {
+        skipped += flags::set(to, meta.flags)?;
+    }
     Ok(skipped)
 }
 

@@ -10,9 +10,9 @@ mod freebsd;
 mod none;
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Fault, InStep, Step};
@@ -82,23 +82,30 @@ pub(crate) fn parse(text: &[u8]) -> u32 {
     })
 }
 
-/// Gives an open file these flags; it has none so far. Gives 1 when it can't have all of them: because of
-/// its file system, or because we are in a jail that may not set them.
+/// Gives an open file these flags, and no others that copies keep. Gives 1 when it can't have all of
+/// them: because of its file system, or because we are in a jail that may not set them.
 pub(crate) fn set(fd: impl AsFd, flags: u32) -> Result<u64, Fault> {
     let fd = fd.as_fd();
+    if !system::HAS_FLAGS {
+        return Ok(0);
+    }
+    let now = rustix::fs::fstat(fd).step(Step::SettingFlags)?;
+    if kept(&now) == flags {
+        return Ok(0);
+    }
     set_by(flags, |flags| system::set(fd, flags))
 }
 
-/// As [`set`], for an entry, which isn't followed if it is a link.
+/// As [`set`], for an entry that has none so far. It isn't followed if it is a link.
 pub(crate) fn set_at(dir: BorrowedFd<'_>, name: &CStr, flags: u32) -> Result<u64, Fault> {
+    if flags == 0 || !system::HAS_FLAGS {
+        return Ok(0);
+    }
     set_by(flags, |flags| system::set_at(dir, name, flags))
 }
 
 fn set_by(flags: u32, set: impl Fn(u32) -> rustix::io::Result<()>) -> Result<u64, Fault> {
     let cannot = |errno| matches!(errno, Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM);
-    if flags == 0 || !system::HAS_FLAGS {
-        return Ok(0);
-    }
     match set(flags) {
         Ok(()) => return Ok(0),
         Err(errno) if cannot(errno) => {}
@@ -165,7 +172,7 @@ pub(crate) fn inside<T>(
     result
 }
 
-/// Unlinks an entry, whichever flags it or its directory has. That of a directory without
+/// Unlinks an entry, whichever flags it or its directory has; other names of it keep them. That of a directory without
 /// [`AtFlags::REMOVEDIR`] fails with `EISDIR` on every system.
 pub(crate) fn unlink(dir: BorrowedFd<'_>, name: &CStr, how: AtFlags) -> Result<(), Fault> {
     let unlink = || rustix::fs::unlinkat(dir, name, how);
@@ -178,14 +185,24 @@ pub(crate) fn unlink(dir: BorrowedFd<'_>, name: &CStr, how: AtFlags) -> Result<(
     if meta.is_dir() && !how.contains(AtFlags::REMOVEDIR) {
         return Err(Fault::new(Step::Removing, Errno::ISDIR));
     }
-    let unlocked = unlock_at(dir, name).step(Step::ClearingFlags)?;
-    if unlocked.is_some() {
-        match unlink() {
-            Err(Errno::PERM) => {}
-            other => return other.step(Step::Removing),
-        }
+    let others = open_linked(dir, name, &meta);
+    let Some(flags) = unlock_at(dir, name).step(Step::ClearingFlags)? else {
+        return inside(dir, unlink).step(Step::Removing);
+    };
+    let unlinked = inside(dir, unlink).step(Step::Removing);
+    if let Some(file) = others {
+        system::set(file.as_fd(), flags).step(Step::SettingFlags)?;
     }
-    inside(dir, unlink).step(Step::Removing)
+    unlinked
+}
+
+/// A file that has other names, too: under these it keeps its flags. `None` as well when it can't be
+/// opened, which is no reason to keep it.
+fn open_linked(dir: BorrowedFd<'_>, name: &CStr, meta: &Meta) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let linked = meta.kind == FileType::RegularFile && meta.links > 1;
+    let file = linked.then(|| rustix::fs::openat(dir, name, flags, Mode::empty()));
+    file?.ok()
 }
 
 /// Makes a hard link to an entry whose flags may stand in the way; it has them again afterwards.

@@ -535,22 +535,19 @@ impl Packer<'_, '_> {
 
 /// Opens a regular file for reading, by way of a handle: opening a device or a FIFO that has taken
 /// its place could have effects of its own.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 fn open_regular(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Failure> {
-    use std::os::fd::AsRawFd;
     let flags = sys::HANDLE | OFlags::NOFOLLOW;
     let handle = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(changed_or_gone)?;
     if Meta::of(&handle).step(Step::Reading)?.kind != FileType::RegularFile {
         return Err(Failure::Changed);
     }
-    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty()).step(Step::Opening)?;
-    Ok(file)
+    Ok(sys::open_again(&handle, flags).step(Step::Opening)?)
 }
 
 /// Opens a regular file for reading. `NONBLOCK`: a FIFO that has taken its place mustn't hold us up.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
 fn open_regular(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Failure> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

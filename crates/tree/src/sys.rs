@@ -41,6 +41,20 @@ pub(crate) fn open_dir(parent: impl AsFd, name: &CStr) -> rustix::io::Result<Own
     rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())
 }
 
+/// Opens what a handle names.
+#[cfg(target_os = "linux")]
+pub(crate) fn open_again(handle: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// Opens what a handle names.
+#[cfg(target_os = "freebsd")]
+pub(crate) fn open_again(handle: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(handle, c"", flags | OFlags::EMPTY_PATH, Mode::empty())
+}
+
 /// Opens the same directory again for reading: what the caller gave may be an `O_PATH` descriptor,
 /// and shares its offset with others.
 pub(crate) fn reopen(dir: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {

@@ -179,6 +179,18 @@ fn a_directory_keeps_its_flags_when_something_in_it_goes() {
 }
 
 #[test]
+fn other_names_of_a_file_keep_its_flags() {
+    let scratch = scratch();
+    let dir = Dir::new(&scratch, "dir");
+    fs::write(dir.join("one"), "x").unwrap();
+    fs::hard_link(dir.join("one"), dir.join("two")).unwrap();
+    chflags("schg", &dir.join("one"));
+    assert!(remove_tree(dir.fd(), Path::new("one")).unwrap());
+    assert_eq!(flags(&dir.join("two")), SCHG);
+    clear(&[&dir]);
+}
+
+#[test]
 fn plain_archives_have_no_flags_and_tar_knows_ours() {
     let scratch = scratch();
     let [source, target, theirs] =
