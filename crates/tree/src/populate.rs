@@ -204,11 +204,9 @@ fn publish_entries(
 ) -> Result<(), TreeError> {
     for entry in sys::entries(tree).step(Step::Reading).map_err(at_root)? {
         let name = entry.name.as_c_str();
-        // Should we be killed between two system calls, the entry comes without the flags that it had.
-        let renamed = flags::renamed(tree, name, target, name, || {
-            sys::rename_no_replace(tree, name, target, name)
-        });
-        match renamed {
+        // Should we be killed between two system calls, the entry comes without the flags that it had, or
+        // (on FreeBSD) with another time.
+        match flags::renamed(tree, name, target, name, || rename(tree, target, name)) {
             Ok(()) | Err(Errno::EXIST | Errno::NOENT) => {}
             Err(errno) => {
                 return Err(TreeError::new(Step::Renaming, name_path(name), errno));
@@ -217,6 +215,21 @@ fn publish_entries(
         hook(Point::PublishedEntry);
     }
     Ok(())
+}
+
+/// Renames an entry. A directory's new `..` is a change of it on FreeBSD: so its times are set again.
+fn rename(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let before = if cfg!(target_os = "linux") {
+        None
+    } else {
+        let dir = sys::open_dir(from, name).ok();
+        dir.and_then(|dir| Some((Meta::of(&dir).ok()?.times, dir)))
+    };
+    sys::rename_no_replace(from, name, to, name)?;
+    match before {
+        Some((times, dir)) => rustix::fs::futimens(dir, &times.stamps()),
+        None => Ok(()),
+    }
 }
 
 fn copy_own_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Fault> {

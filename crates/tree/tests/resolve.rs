@@ -199,18 +199,20 @@ fn magic_links_are_not_followed() {
 }
 
 #[cfg(target_os = "linux")]
-fn swap(root: &Dir) {
+fn swap(root: &Dir, _: &Path) {
     let flags = rustix::fs::RenameFlags::EXCHANGE;
     rustix::fs::renameat_with(&root.file, "dir", &root.file, "link", flags).unwrap();
 }
 
+/// What the test makes meanwhile may be in the way of each of these.
 #[cfg(not(target_os = "linux"))]
-fn swap(root: &Dir) {
-    // What the test makes in between may be in the way.
-    for (from, to) in [("dir", "aside"), ("link", "dir"), ("aside", "link")] {
-        let _ = fs::remove_dir_all(root.join(to));
-        fs::rename(root.join(from), root.join(to)).unwrap();
-    }
+fn swap(root: &Dir, outside: &Path) {
+    let (dir, aside) = (root.join("dir"), root.join("aside"));
+    let _ = fs::rename(&dir, &aside);
+    let _ = symlink(outside, &dir);
+    let _ = fs::remove_file(&dir);
+    let _ = fs::rename(&aside, &dir);
+    let _ = fs::remove_dir_all(&aside);
 }
 
 /// Somebody in the container swaps a directory for a link all the time.
@@ -224,7 +226,7 @@ fn races_do_not_lead_out() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                swap(&root);
+                swap(&root, &outside.path);
             }
         });
         for number in 0..3000 {
