@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 use kleened::config::{Config, Place, SocketConfig};
 
 const EXAMPLES: &str = "\
 Examples:
   kleened                                     run with /etc/kleened/config.yaml if there is one,
-                                              else with the built-in defaults
+                                              else with the built-in defaults; on FreeBSD it is
+                                              /usr/local/etc/kleened/config.yaml
+  kleened init --dry-run                      tell what this machine needs for the daemon
+  kleened init                                and do it
   kleened --config /etc/kleened/test.yaml     run with this configuration
   kleened --root /srv/kleene --socket /run/k.sock
                                               a second, private daemon
@@ -17,6 +20,7 @@ Examples:
   kleened --openapi > kleened.json            write the description of the HTTP interface
 
 Signals:
+  SIGHUP            read the configuration again; log_level counts from then on
   SIGTERM, SIGINT   answer the requests that are being worked on, then end; containers live on
 
 Exit codes:
@@ -24,8 +28,19 @@ Exit codes:
 
 /// The Kleene daemon: containers whose data is kept.
 #[derive(Debug, Parser)]
-#[command(name = "kleened", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    name = "kleened",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub struct Arguments {
+    /// What to do in place of running the daemon
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -46,6 +61,37 @@ pub struct Arguments {
     /// Print the OpenAPI document and end
     #[arg(long)]
     pub openapi: bool,
+}
+
+/// What the program does beside running the daemon.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make this machine ready for the daemon
+    ///
+    /// Writes a default configuration, makes the Kleene root and, on FreeBSD, loads kernel modules,
+    /// sets variables of rc.conf and has the log rotated. What is there already stays as it is.
+    Init(InitArguments),
+}
+
+/// Options of `kleened init`.
+#[derive(Debug, Args)]
+pub struct InitArguments {
+    /// Kleene root: a ZFS dataset or an absolute directory [default: zroot/kleene, or that of the
+    /// only pool, or a directory where there is no pool]
+    #[arg(long, value_name = "ROOT")]
+    pub root: Option<String>,
+
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Put kern.racct.enable=1 into /boot/loader.conf, which limits of containers need (FreeBSD)
+    #[arg(long)]
+    pub racct: bool,
+
+    /// Change nothing, only tell what would be done
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 impl Arguments {

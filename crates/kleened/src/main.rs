@@ -1,6 +1,7 @@
 //! The daemon's program.
 
 mod cli;
+mod commands;
 mod daemon;
 mod rooms;
 
@@ -13,7 +14,7 @@ use kleened::config::{self, Config};
 use kleened::{http, listen, tls};
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::Arguments;
+use crate::cli::{Arguments, Command};
 
 fn main() -> ExitCode {
     kleene_host::allocator::keep_small();
@@ -33,6 +34,13 @@ fn run(arguments: Arguments) -> Result<()> {
         return out
             .write_all(document.as_bytes())
             .context("writing to standard output failed");
+    }
+    match &arguments.command {
+        Some(Command::Init(options)) => {
+            drop(out);
+            return commands::init(options);
+        }
+        None => {}
     }
     let (mut config, file) = config::load(arguments.config.as_deref())?;
     let check = arguments.check_config;
