@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kleene_tests::{Daemon, Room, built};
+use kleene_tests::{Daemon, Room, built, until};
 
 /// Runs a daemon that must refuse to start; answers what it said.
 fn refused(arguments: &[&str]) -> String {
@@ -151,4 +151,29 @@ fn checking_a_configuration_checks_its_sense() {
         let message = refused(&["--check-config", "--config", file.to_str().unwrap()]);
         assert!(message.contains(part), "{message}");
     }
+}
+
+/// Rewrites the configuration, has the daemon read it again, and waits until it has.
+fn reload(daemon: &Daemon, from: &str, to: &str, said: &str) {
+    let file = daemon.directory().join("config.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(&file, text.replace(from, to)).unwrap();
+    let pid = rustix::process::Pid::from_raw(daemon.pid().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    until(said, || daemon.log().contains(said));
+}
+
+#[test]
+fn sighup_takes_up_the_log_level_and_names_what_needs_a_restart() {
+    let daemon = Daemon::with_config(Room::Dir, "log_level: info\n");
+    reload(&daemon, "level: info", "level: loud", "goes on as it was");
+    reload(
+        &daemon,
+        "level: loud",
+        "level: debug\nsocket_group: 0",
+        "socket_group has changed",
+    );
+    assert!(daemon.log().contains("level=debug"), "{}", daemon.log());
+    daemon.klee(&["volume", "ls"]).ok();
 }

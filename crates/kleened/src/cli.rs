@@ -96,12 +96,12 @@ pub struct InitArguments {
 
 impl Arguments {
     /// Puts what was given on the command line in the place of what is configured.
-    pub fn apply(self, config: &mut Config) {
-        if let Some(root) = self.root {
-            config.kleene_root = root;
+    pub fn apply(&self, config: &mut Config) {
+        if let Some(root) = &self.root {
+            config.kleene_root.clone_from(root);
         }
         if !self.socket.is_empty() {
-            config.sockets = self.socket;
+            config.sockets.clone_from(&self.socket);
         }
     }
 }
