@@ -13,6 +13,8 @@ Examples:
                                               /usr/local/etc/kleened/config.yaml
   kleened init --dry-run                      tell what this machine needs for the daemon
   kleened init                                and do it
+  kleened import                              tell what can be taken over of the original Kleene
+  kleened import --yes                        and do it
   kleened --config /etc/kleened/test.yaml     run with this configuration
   kleened --root /srv/kleene --socket /run/k.sock
                                               a second, private daemon
@@ -71,6 +73,13 @@ pub enum Command {
     /// Writes a default configuration, makes the Kleene root and, on FreeBSD, loads kernel modules,
     /// sets variables of rc.conf and has the log rotated. What is there already stays as it is.
     Init(InitArguments),
+
+    /// Take over what the original Kleene has: images, containers, volumes
+    ///
+    /// They stay in their datasets; only their records are written anew. Without --yes nothing is
+    /// changed: what would be done is told, and what can't be taken over, with the reasons. With --yes
+    /// the original's records are kept as metadata.sqlite.original.
+    Import(ImportArguments),
 }
 
 /// Options of `kleened init`.
@@ -92,6 +101,26 @@ pub struct InitArguments {
     /// Change nothing, only tell what would be done
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Options of `kleened import`.
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    /// The original's configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The original's Kleene root, a ZFS dataset, in place of the configured one
+    #[arg(long, value_name = "DATASET")]
+    pub from: Option<String>,
+
+    /// Change nothing, only tell what would be done: that is so without this option, too
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+
+    /// Do it
+    #[arg(long)]
+    pub yes: bool,
 }
 
 impl Arguments {

@@ -41,6 +41,10 @@ fn run(arguments: Arguments) -> Result<()> {
             drop(out);
             return commands::init(options);
         }
+        Some(Command::Import(options)) => {
+            drop(out);
+            return commands::import(options);
+        }
         None => {}
     }
     let (mut config, file) = config::load(arguments.config.as_deref())?;

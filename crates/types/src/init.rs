@@ -34,6 +34,17 @@ impl Init {
             Self::All => "all",
         }
     }
+
+    /// What a container's is when nobody says: a command that is the boot script starts services and
+    /// returns, as in a jail.
+    pub fn of_command(cmd: &[String]) -> Self {
+        const SCRIPT: &str = "/etc/rc";
+        let words: Vec<&str> = cmd.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            [SCRIPT] | ["sh" | "/bin/sh", SCRIPT] => Self::All,
+            _ => Self::None,
+        }
+    }
 }
 
 impl FromStr for Init {

@@ -185,7 +185,7 @@ impl Engine {
             id: self.new_id()?,
             name,
             image: image.id.clone(),
-            init: new.init.unwrap_or_else(|| default_init(&cmd)),
+            init: new.init.unwrap_or_else(|| Init::of_command(&cmd)),
             cmd,
             user: if new.user.is_empty() {
                 config.user.clone()
@@ -392,17 +392,6 @@ fn declare_volumes(image: &ImageConfig, mounts: &mut Vec<MountSpec>) -> Vec<Volu
         volumes.push(name);
     }
     volumes
-}
-
-/// Whose end is a container's end when nobody says: a command that is the boot script starts
-/// services and returns, as in a jail.
-fn default_init(cmd: &[String]) -> Init {
-    const SCRIPT: &str = "/etc/rc";
-    let words: Vec<&str> = cmd.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        [SCRIPT] | ["sh" | "/bin/sh", SCRIPT] => Init::All,
-        _ => Init::None,
-    }
 }
 
 /// The host's network for a container's driver, as far as there is one yet.

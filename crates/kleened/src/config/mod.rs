@@ -197,7 +197,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
         match key.as_str() {
             "kleene_root" => config.kleene_root = kleene_root(value)?,
             "storage_driver" => config.storage_driver = storage_driver(value)?,
-            "api_listening_sockets" => config.sockets = sockets::parse(value)?,
+            "api_listening_sockets" => config.sockets = sockets::parse(value, &mut config.notes)?,
             "enable_logging" => logging = value.boolean()?,
             "log_level" => config.log_level = log_level(value)?,
             "socket_group" => config.socket_group = Some(group(value)?),
