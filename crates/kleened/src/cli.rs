@@ -187,6 +187,31 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_says_what_can_be_typed() {
+        let guide = include_str!("../../../docs/guide/freebsd.md");
+        let commands = guide.lines().filter_map(|line| {
+            let line = line.strip_prefix("# ")?;
+            let (program, arguments) = line.split_once(' ')?;
+            program.ends_with("kleened").then_some(arguments)
+        });
+        let mut count = 0;
+        for line in commands {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert!(parse(&words).is_ok(), "{line}");
+            count += 1;
+        }
+        assert!(count >= 4, "{count}");
+    }
+
+    #[test]
+    fn a_look_and_the_deed_exclude_each_other() {
+        assert!(parse(&["import", "--dry-run", "--yes"]).is_err());
+        assert!(parse(&["--root", "/k", "init"]).is_err());
+        let parsed = parse(&["init", "--root", "/k"]).unwrap();
+        assert!(matches!(parsed.command, Some(Command::Init(_))));
+    }
+
+    #[test]
     fn bad_sockets_are_refused() {
         for socket in ["x.sock", "https:///x", "ftp://x", "http://host:1"] {
             assert!(parse(&["--socket", socket]).is_err(), "{socket}");

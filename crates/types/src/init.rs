@@ -35,10 +35,13 @@ impl Init {
         }
     }
 
-    /// What a container's is when nobody says: a command that is the boot script starts services and
-    /// returns, as in a jail.
+    /// What a container's is when nobody says. On FreeBSD a jail lives until its last process has ended.
+    /// Elsewhere that goes for a command that is the boot script: it starts services and returns.
     pub fn of_command(cmd: &[String]) -> Self {
         const SCRIPT: &str = "/etc/rc";
+        if cfg!(target_os = "freebsd") {
+            return Self::All;
+        }
         let words: Vec<&str> = cmd.iter().map(String::as_str).collect();
         match words.as_slice() {
             [SCRIPT] | ["sh" | "/bin/sh", SCRIPT] => Self::All,
