@@ -177,3 +177,36 @@ fn sighup_takes_up_the_log_level_and_names_what_needs_a_restart() {
     assert!(daemon.log().contains("level=debug"), "{}", daemon.log());
     daemon.klee(&["volume", "ls"]).ok();
 }
+
+/// As a log is rotated: the file is renamed, and the daemon told to open it again.
+#[test]
+fn the_log_file_is_opened_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (log, old) = (scratch.path().join("k.log"), scratch.path().join("k.log.0"));
+    let config = scratch.path().join("config.yaml");
+    fs::write(&config, "").unwrap();
+    let mut child = Command::new(built("kleened"))
+        .arg("--root")
+        .arg(scratch.path().join("root"))
+        .arg("--socket")
+        .arg(scratch.path().join("k.sock"))
+        .arg("--config")
+        .arg(&config)
+        .arg("--log-file")
+        .arg(&log)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let says =
+        |file: &Path, what: &str| fs::read_to_string(file).is_ok_and(|text| text.contains(what));
+    until("it listens", || says(&log, "listening on"));
+    let mode = fs::metadata(&log).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    fs::rename(&log, &old).unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    until("it says so in a new file", || says(&log, "read again"));
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(says(&log, "has stopped") && !says(&old, "read again"));
+}

@@ -22,7 +22,8 @@ Examples:
   kleened --openapi > kleened.json            write the description of the HTTP interface
 
 Signals:
-  SIGHUP            read the configuration again; log_level counts from then on
+  SIGHUP            open the log file and read the configuration again; log_level counts from
+                    then on
   SIGTERM, SIGINT   answer the requests that are being worked on, then end; containers live on
 
 Exit codes:
@@ -55,6 +56,10 @@ pub struct Arguments {
     /// http://IP:PORT; can be given several times
     #[arg(long, value_name = "ADDRESS", value_parser = socket)]
     pub socket: Vec<SocketConfig>,
+
+    /// Log to this file, in place of standard error; SIGHUP has it opened again
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
 
     /// Check the configuration and end
     #[arg(long)]

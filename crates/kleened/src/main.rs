@@ -62,7 +62,7 @@ fn run(arguments: Arguments) -> Result<()> {
         return writeln!(out, "{source}").context("writing to standard output failed");
     }
     drop(out);
-    daemon::run(&Reload::log_to_stderr(arguments, config))
+    daemon::run(&Reload::start(arguments, config)?)
 }
 
 /// Checks what can be checked without starting: the storage driver against the root, the group, the

@@ -3,8 +3,11 @@
 //! What is logged changes at once. The rest is what containers, clients and registries were promised
 //! when the daemon started: it is checked, named, and counts from the next start on.
 
+use std::fs::File;
 use std::io::IsTerminal;
+use std::os::unix::fs::OpenOptionsExt;
 
+use anyhow::{Context, Result};
 use kleened::config::{self, Config};
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
@@ -23,9 +26,12 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Begins to log to standard error, as a daemon does that was started with these arguments and
-    /// this configuration.
-    pub fn log_to_stderr(arguments: Arguments, running: Config) -> Self {
+    /// Begins to log, as a daemon does that was started with these arguments and this configuration.
+    ///
+    /// # Errors
+    /// When the log file can't be opened.
+    pub fn start(arguments: Arguments, running: Config) -> Result<Self> {
+        open_log(&arguments)?;
         let (filter, level) = reload::Layer::new(running.log_level);
         let lines = fmt::layer()
             .with_writer(std::io::stderr)
@@ -35,11 +41,11 @@ impl Reload {
             .with(filter)
             .with(lines)
             .init();
-        Self {
+        Ok(Self {
             arguments,
             running,
             level,
-        }
+        })
     }
 
     /// The configuration that the daemon runs with.
@@ -47,8 +53,11 @@ impl Reload {
         &self.running
     }
 
-    /// Reads the configuration again. One that is wrong changes nothing.
+    /// Opens the log file and reads the configuration again. One that is wrong changes nothing.
     pub fn again(&self) {
+        if let Err(problem) = open_log(&self.arguments) {
+            error!("{problem:#}; the log goes on where it was");
+        }
         let mut config = match config::load(self.arguments.config.as_deref()) {
             Ok((config, _)) => config,
             Err(problem) => {
@@ -65,6 +74,22 @@ impl Reload {
             warn!("{key} has changed: the new value counts when kleened is restarted");
         }
     }
+}
+
+/// Has standard error go to the log file, if there is to be one. Monitors inherit it: a pipe, in place
+/// of it, would be held open by each of them.
+fn open_log(arguments: &Arguments) -> Result<()> {
+    let Some(path) = &arguments.log_file else {
+        return Ok(());
+    };
+    // It names containers, images and paths of the host.
+    let opened = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path);
+    let redirected = opened.and_then(|file| Ok(rustix::stdio::dup2_stderr(file)?));
+    redirected.with_context(|| format!("the log file '{}' can't be opened", path.display()))
 }
 
 /// The keys that differ and can't be taken up.

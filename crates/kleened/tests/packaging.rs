@@ -46,7 +46,8 @@ fn the_script_is_that_of_the_port() {
     assert_eq!(read("rc.d/kleened"), port.replace("%%PREFIX%%", PREFIX));
 }
 
-/// The script with an rc.subr that only tells what it was given.
+/// The script with an rc.subr that only tells what it was given. As the real one, it prefers a program
+/// that is named after the service to `command`.
 fn told(arguments: &[&str], settings: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let subr = directory.path().join("rc.subr");
@@ -54,7 +55,7 @@ fn told(arguments: &[&str], settings: &str) -> String {
         "load_rc_config() {{ {settings}\n}}\n\
          run_rc_command() {{\n\
          echo \"rcvar=$rcvar\"\necho \"flags=$kleened_flags\"\necho \"pidfile=$pidfile\"\n\
-         echo \"command=$command\" $command_args\n}}\n"
+         echo \"command=${{kleened_program:-$command}}\" $command_args\n}}\n"
     );
     std::fs::write(&subr, stand_in).unwrap();
     let script = directory.path().join("kleened");
@@ -72,8 +73,8 @@ fn flags_are_the_daemons_and_not_those_of_its_keeper() {
     let config = Defaults::FREEBSD.file;
     let wanted = format!(
         "rcvar=kleened_enable\nflags=\npidfile=/var/run/kleened.pid\n\
-         command=/usr/sbin/daemon -f -H -o /var/log/kleened.log -p /var/run/kleened.pid \
-         -P /var/run/kleened-supervisor.pid {PREFIX}/sbin/kleened --config {config} --root /k\n"
+         command=/usr/sbin/daemon -f -m 0 -p /var/run/kleened.pid {PREFIX}/sbin/kleened \
+         --log-file /var/log/kleened.log --config {config} --root /k\n"
     );
     assert_eq!(text, wanted);
     // What enables the service can't ask for that first.
@@ -81,17 +82,17 @@ fn flags_are_the_daemons_and_not_those_of_its_keeper() {
 }
 
 #[test]
-fn the_log_is_opened_again_by_whoever_writes_it() {
-    let script = read("rc.d/kleened");
+fn the_log_that_is_rotated_is_that_of_the_daemon() {
+    let told = told(&["start"], ":");
     let rotation = read("newsyslog.conf");
     let entry = rotation
         .lines()
         .find(|line| !line.starts_with('#'))
         .unwrap();
     let fields: Vec<&str> = entry.split_whitespace().collect();
-    let (log, keeper) = (fields.first().unwrap(), fields.last().unwrap());
-    assert!(script.contains(&format!("kleened_logfile:=\"{log}\"")));
-    assert_eq!(*keeper, "/var/run/kleened-supervisor.pid");
+    let (log, pid) = (fields.first().unwrap(), fields.last().unwrap());
+    assert!(told.contains(&format!("--log-file {log} ")), "{told}");
+    assert!(told.contains(&format!("-p {pid} ")), "{told}");
 }
 
 #[test]
