@@ -1,5 +1,6 @@
 //! The commands of the program that aren't the daemon.
 
+use std::ffi::CStr;
 use std::path::Path;
 
 use anyhow::Result;
@@ -14,7 +15,10 @@ use crate::cli::{ImportArguments, InitArguments};
 /// # Errors
 /// See [`init::run`].
 pub fn init(arguments: &InitArguments) -> Result<()> {
+    let uname = rustix::system::uname();
+    let text = |name: &CStr| name.to_string_lossy().into_owned();
     let machine = init::Machine {
+        system: (text(uname.sysname()), text(uname.release())),
         runner: &System,
         directory: Path::new("/"),
         is_root: rustix::process::geteuid().is_root(),

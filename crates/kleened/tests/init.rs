@@ -39,17 +39,26 @@ fn sample(line: &str) -> Answer {
     }
 }
 
+/// What uname(1) prints with `-rms`: system, release, machine.
+fn system(line: &str) -> (String, String) {
+    let mut words = line.split_whitespace().map(str::to_owned);
+    (words.next().unwrap(), words.next().unwrap())
+}
+
 /// A machine: its files, what its tools answer, and which roots were opened.
 struct Stage {
     directory: tempfile::TempDir,
+    system: (String, String),
     script: Scripted,
     opened: RefCell<Vec<String>>,
     is_root: bool,
 }
 
 impl Stage {
-    fn new() -> Self {
+    /// A machine that says this of itself.
+    fn new(uname: &str) -> Self {
         Self {
+            system: system(uname),
             directory: tempfile::tempdir().unwrap(),
             script: Scripted::new(),
             opened: RefCell::default(),
@@ -58,11 +67,11 @@ impl Stage {
     }
 
     fn freebsd() -> Self {
-        Self::new().answers("uname -rms", sample("uname -rms"))
+        Self::new("FreeBSD 14.2-BETA1 amd64")
     }
 
     fn linux() -> Self {
-        Self::new().answers("uname -rms", Answer::ok("Linux 6.1.0 x86_64\n"))
+        Self::new("Linux 6.1.0 x86_64")
     }
 
     fn answers(self, line: &str, answer: Answer) -> Self {
@@ -125,6 +134,7 @@ impl Stage {
     /// The report, and how it ended; the machine's directory is left out of it.
     fn run(&self, options: &Options) -> (String, Result<(), InitError>) {
         let machine = Machine {
+            system: self.system.clone(),
             runner: &self.script,
             directory: self.directory.path(),
             is_root: self.is_root,
@@ -405,12 +415,12 @@ fn what_is_needed_is_not_left_out() {
     };
     assert_eq!(stage.refusal(&options), "kleene_root: 'bad' is bad");
 
-    let mut stage = Stage::new();
+    let mut stage = Stage::freebsd();
     stage.is_root = false;
     assert!(stage.refusal(&root()).contains("must be run by root"));
-    let old = Stage::new().answers("uname -rms", Answer::ok("FreeBSD 13.2-RELEASE-p1 amd64\n"));
+    let old = Stage::new("FreeBSD 13.2-RELEASE-p1 amd64");
     assert!(old.refusal(&root()).contains("13.2-RELEASE-p1 is too old"));
-    let other = Stage::new().answers("uname -rms", Answer::ok("Darwin 23.0 arm64\n"));
+    let other = Stage::new("Darwin 23.0 arm64");
     assert!(other.refusal(&root()).contains("'Darwin' is not a system"));
 }
 

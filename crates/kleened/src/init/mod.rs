@@ -16,7 +16,7 @@ mod root;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use kleene_command::{Argv, CommandError, Runner};
+use kleene_command::Runner;
 use kleene_doors::host::HostError;
 use kleene_doors::storage::StorageError;
 
@@ -48,6 +48,8 @@ pub struct Options {
 
 /// The machine that is made ready.
 pub struct Machine<'a> {
+    /// Its system and that one's release, as uname(3) names them.
+    pub system: (String, String),
     /// Starts its programs.
     pub runner: &'a dyn Runner,
     /// What its paths begin in: `/`.
@@ -109,15 +111,6 @@ pub enum InitError {
         .0.join(", ")
     )]
     WhichPool(Vec<String>),
-    /// A program failed.
-    #[error("{action} failed")]
-    Command {
-        /// What was tried.
-        action: String,
-        /// Why.
-        #[source]
-        source: CommandError,
-    },
     /// The kernel lacks something that is needed.
     #[error("the kernel module {module} is needed for {purpose}")]
     Module {
@@ -190,21 +183,12 @@ pub fn run(machine: &Machine<'_>, options: &Options, out: &mut dyn Write) -> Res
 
 /// The system that runs here, if it can be used.
 fn system(machine: &Machine<'_>, report: &mut Report<'_>) -> Result<System, InitError> {
-    let answer = machine
-        .runner
-        .run(&Argv::new("uname").arg("-rms"))
-        .map_err(|source| InitError::Command {
-            action: "asking for the system's release".to_owned(),
-            source,
-        })?
-        .text();
-    let mut words = answer.split_whitespace();
-    let (name, release) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-    let system = match name {
+    let (name, release) = &machine.system;
+    let system = match name.as_str() {
         "FreeBSD" => {
             let major = release.split('.').next().unwrap_or("").parse::<u32>();
             if !major.is_ok_and(|major| major >= FREEBSD) {
-                return Err(InitError::TooOld(release.to_owned()));
+                return Err(InitError::TooOld(release.clone()));
             }
             System::FreeBsd
         }
