@@ -164,7 +164,6 @@ mod tests {
                     "<(",
                     "$'",
                     "&>",
-                    "source ",
                     "declare ",
                     "echo -e",
                     "echo -n",
