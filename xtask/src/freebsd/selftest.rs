@@ -162,7 +162,7 @@ mod tests {
                     "local ",
                     "<<<",
                     "<(",
-                    "$'",
+                    " $'",
                     "&>",
                     "declare ",
                     "echo -e",
