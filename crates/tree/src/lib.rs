@@ -18,6 +18,7 @@ mod data;
 mod digest;
 mod error;
 mod filter;
+mod flags;
 mod links;
 pub mod memory;
 mod meta;
