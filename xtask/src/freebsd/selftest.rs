@@ -55,6 +55,8 @@ pub fn run(options: &[&str]) -> Result<()> {
     }
     // Names of functions in a backtrace are all that is lost.
     build.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    // The standard library that was built here has nothing that could be optimised at link time.
+    build.env("CARGO_PROFILE_RELEASE_LTO", "off");
     shell::status(&mut build)?;
     pack(
         &target_dir().join(TARGET).join("release"),
