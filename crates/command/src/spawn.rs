@@ -1,7 +1,7 @@
 //! Starts a program that goes on by itself: a monitor.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -10,8 +10,9 @@ use std::process::{Child, Stdio};
 /// and the standard error of this process.
 #[derive(Debug)]
 pub struct Companion<'a> {
-    /// The program, open.
-    pub program: BorrowedFd<'a>,
+    /// The program. `/proc/self/fd/N` is opened anew by the new process, in which a descriptor still has
+    /// this number.
+    pub program: &'a Path,
     /// Its name and arguments.
     pub argv: &'a [&'a str],
     /// Its working directory.
@@ -38,9 +39,7 @@ pub fn spawn(companion: Companion<'_>) -> io::Result<Child> {
         stdin,
         stdout,
     } = companion;
-    // Opened anew by the new process, in which it still has this number.
-    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
-    let mut command = std::process::Command::new(path);
+    let mut command = std::process::Command::new(program);
     if let Some((name, arguments)) = argv.split_first() {
         command.arg0(name).args(arguments);
     }

@@ -56,6 +56,9 @@ pub enum Frame {
     Follow,
     /// The output log has grown since the last such frame.
     Grown,
+    /// The process has ended, and all of its output has been sent; its container goes on without it, and
+    /// [`Frame::Exited`] follows when that ends. For those that are attached.
+    LivesOn(ExitStatus),
 }
 
 /// Why bytes are not a frame.
@@ -89,6 +92,7 @@ impl Frame {
             Self::Exited(_) => 11,
             Self::Follow => 12,
             Self::Grown => 13,
+            Self::LivesOn(_) => 14,
         }
     }
 
@@ -102,7 +106,9 @@ impl Frame {
             Self::Signal(signal) => signal.to_le_bytes().to_vec(),
             Self::Started(pid) => pid.to_le_bytes().to_vec(),
             Self::Failed(failure) => serde_json::to_vec(failure).unwrap_or_default(),
-            Self::Exited(status) => serde_json::to_vec(status).unwrap_or_default(),
+            Self::Exited(status) | Self::LivesOn(status) => {
+                serde_json::to_vec(status).unwrap_or_default()
+            }
         }
     }
 
@@ -142,6 +148,7 @@ impl Frame {
             11 => Self::Exited(serde_json::from_slice(&payload).map_err(|_| malformed())?),
             12 => Self::Follow,
             13 => Self::Grown,
+            14 => Self::LivesOn(serde_json::from_slice(&payload).map_err(|_| malformed())?),
             _ => return Err(FrameError::Kind(kind)),
         })
     }
@@ -240,6 +247,11 @@ mod tests {
                 code: 137,
                 finished: Timestamp::now(),
                 out_of_memory: true,
+            }),
+            Frame::LivesOn(ExitStatus {
+                code: 0,
+                finished: Timestamp::now(),
+                out_of_memory: false,
             }),
         ];
         let mut wire = Vec::new();

@@ -9,3 +9,6 @@ pub mod fake;
 pub mod freebsd;
 #[cfg(target_os = "linux")]
 pub mod linux;
+mod shared;
+
+pub use shared::find_monitor;

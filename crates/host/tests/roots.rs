@@ -7,7 +7,7 @@
     reason = "tests may panic"
 )]
 
-#[path = "../src/linux/test_support.rs"]
+#[path = "../src/shared/test_support.rs"]
 #[allow(dead_code, reason = "shared with unit tests")]
 mod test_support;
 

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use kleene_doors::host::WindowSize;
 use rustix::io::Errno;
-use rustix::termios::SpecialCodeIndex;
+use rustix::termios::{SpecialCodeIndex, Winsize};
 
 /// Bytes that may wait for a process that doesn't read. Clients are not listened to beyond that.
 const LIMIT: usize = 256 << 10;
@@ -93,11 +94,21 @@ impl Input {
     }
 
     /// Tells a terminal its size.
-    pub(crate) fn resize(&self, size: rustix::termios::Winsize) -> io::Result<()> {
+    pub(crate) fn resize(&self, size: WindowSize) -> io::Result<()> {
         if self.is_terminal {
-            rustix::termios::tcsetwinsize(&self.to, size)?;
+            rustix::termios::tcsetwinsize(&self.to, window_size(size))?;
         }
         Ok(())
+    }
+}
+
+/// The size as `termios` has it.
+pub(crate) fn window_size(window: WindowSize) -> Winsize {
+    Winsize {
+        ws_row: window.rows,
+        ws_col: window.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the daemon tells a monitor: the payload of [`kleene_doors::frames::Frame::Start`], as JSON.
+//! What the daemon tells a monitor: the payload of [`kleene_doors::frames::Frame::Start`], as JSON;
+//! [`StartMessage`] on Linux, [`JailStart`] on FreeBSD.
 //!
 //! Daemon and monitor are installed together and speak to none of another version about a start, so
 //! the format may change freely, with [`VERSION`]. What outlives a daemon is the frames' protocol,
@@ -7,6 +8,7 @@
 use std::path::PathBuf;
 
 use kleene_doors::host::StartRequest;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`StartMessage`], which a serialized one names first. It changes with anything in
@@ -23,7 +25,7 @@ pub struct StartMessage {
     pub directory: PathBuf,
     /// A file with the compiled system call filter: `struct sock_filter`, one after the other.
     pub seccomp: PathBuf,
-    /// The descriptor of [`crate::nursery::empty_mount_namespace`], beneath `/proc/PID/fd`.
+    /// The descriptor of [`crate::linux::nursery::empty_mount_namespace`], beneath `/proc/PID/fd`.
     pub nursery: PathBuf,
     /// The container's control groups.
     pub cgroups: CgroupPlan,
@@ -35,6 +37,27 @@ pub struct StartMessage {
     pub boot_id: String,
     /// The outside OCI runtime that is to start the process instead of the monitor itself.
     pub outside: Option<OutsideRuntime>,
+}
+
+/// The version of [`JailStart`].
+pub const JAIL_VERSION: &str = "1";
+
+/// Everything a monitor on FreeBSD needs to start one process. The jail is there, with its mounts and
+/// limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "version", rename = "1")]
+pub struct JailStart {
+    /// What the engine asked for.
+    pub request: StartRequest,
+    /// The execution instance's directory: see [`crate::status`].
+    pub directory: PathBuf,
+    /// The jail's number.
+    pub jid: i32,
+    /// Whether the jail has a `/dev`.
+    pub devfs: bool,
+    /// Whether the jail is to live on without processes, as its parameters ask for. Otherwise the
+    /// monitor of its first process sees to it that it doesn't.
+    pub persists: bool,
 }
 
 /// Why a message can't be understood.
@@ -54,15 +77,29 @@ impl StartMessage {
     /// # Errors
     /// See [`MessageError`].
     pub fn parse(message: &[u8]) -> Result<Self, MessageError> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: Option<serde_json::Value>,
-        }
-        let Versioned { version } = serde_json::from_slice(message)?;
-        match version.as_ref().and_then(serde_json::Value::as_str) {
-            Some(VERSION) => Ok(serde_json::from_slice(message)?),
-            _ => Err(MessageError::Version),
-        }
+        parse(message, VERSION)
+    }
+}
+
+impl JailStart {
+    /// Reads what a daemon has serialized, after a look at its version.
+    ///
+    /// # Errors
+    /// See [`MessageError`].
+    pub fn parse(message: &[u8]) -> Result<Self, MessageError> {
+        parse(message, JAIL_VERSION)
+    }
+}
+
+fn parse<T: DeserializeOwned>(message: &[u8], own: &str) -> Result<T, MessageError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: Option<serde_json::Value>,
+    }
+    let Versioned { version } = serde_json::from_slice(message)?;
+    match version.as_ref().and_then(serde_json::Value::as_str) {
+        Some(version) if version == own => Ok(serde_json::from_slice(message)?),
+        _ => Err(MessageError::Version),
     }
 }
 

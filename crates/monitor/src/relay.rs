@@ -8,7 +8,7 @@
 //!   status is recorded, everybody is told, and clients that still read get the rest.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,15 +19,12 @@ use kleene_doors::log::Stream;
 use kleene_types::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-use crate::cgroup::OutOfMemory;
 use crate::client::{Client, Role};
-use crate::dev::window_size;
 use crate::input::Input;
 use crate::log::Log;
 use crate::status::Status;
-use crate::sys::pidfd_send_signal;
+use crate::system::{Process, Surroundings};
 
 /// Bytes that may wait for all attached clients together while the process runs.
 const BACKLOG: usize = 1 << 20;
@@ -45,13 +42,20 @@ const SHORTAGE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
+/// How long those that live on when the process has ended are given to end as well.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
+/// How often it is looked whether all has ended that the end of an ended process waits for: those aren't
+/// the monitor's children, so nobody tells it.
+const LOOK_AGAIN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 /// Connections at once; more wait in the socket's queue.
 const CLIENTS: usize = 256;
 
 /// The process's streams, from the outside.
 pub(crate) struct Streams {
-    /// Process descriptor.
-    pub process: OwnedFd,
+    pub process: Process,
     pub input: Option<Input>,
     /// Standard output, or the terminal.
     pub stdout: Option<OwnedFd>,
@@ -70,7 +74,14 @@ pub(crate) struct Clients {
 
 /// Everything the loop works on.
 pub(crate) struct Relay {
-    process: OwnedFd,
+    process: Process,
+    /// How the process has ended.
+    exit: Option<ExitStatus>,
+    /// When that was noticed.
+    ended: Option<Instant>,
+    /// Whether those that are attached know of it, though others live on.
+    has_left: bool,
+    surroundings: Surroundings,
     input: Option<Input>,
     outputs: [Output; 2],
     listener: UnixListener,
@@ -83,7 +94,6 @@ pub(crate) struct Relay {
     buffer: Box<[u8]>,
     /// For clients that come later.
     pid: u32,
-    out_of_memory: OutOfMemory,
 }
 
 struct Output {
@@ -107,7 +117,7 @@ impl Relay {
         streams: Streams,
         clients: Clients,
         log: Log,
-        out_of_memory: OutOfMemory,
+        surroundings: Surroundings,
     ) -> io::Result<Self> {
         let Clients {
             listener,
@@ -131,6 +141,10 @@ impl Relay {
         ];
         Ok(Self {
             process: streams.process,
+            exit: None,
+            ended: None,
+            has_left: false,
+            surroundings,
             input: streams.input,
             outputs,
             listener,
@@ -140,7 +154,6 @@ impl Relay {
             grown: false,
             buffer: vec![0; MAX_CHUNK].into(),
             pid: 0,
-            out_of_memory,
         })
     }
 
@@ -148,30 +161,14 @@ impl Relay {
     pub(crate) fn run(&mut self, mut status: Status) -> io::Result<()> {
         self.pid = status.pid;
         let exit = loop {
-            let events = self.wait()?;
-            // Output first, so that a client that has just come isn't sent what was there before.
-            for event in &events {
-                if let Event::Output(index) = *event {
-                    self.read_output(index);
-                }
-            }
-            self.tell_growth();
-            let ended = events.iter().any(|event| matches!(event, Event::Ended));
-            for event in events {
-                match event {
-                    Event::Input => self.with_input(Input::flush),
-                    Event::Client(index, flags) => self.serve(index, flags),
-                    Event::Connection => self.accept(),
-                    Event::Output(_) | Event::Ended => {}
-                }
-            }
-            self.clients.retain(|client| !client.is_gone());
-            if self.short {
-                self.accept();
-            }
-            if ended && let Some(exit) = self.exit_status()? {
+            self.take_turn()?;
+            let Some(exit) = self.exit.clone() else {
+                continue;
+            };
+            if self.surroundings.are_over()? {
                 break exit;
             }
+            self.leave(exit);
         };
         self.drain();
         status.exit = Some(exit.clone());
@@ -180,12 +177,66 @@ impl Relay {
         recorded
     }
 
+    /// Tells those that are attached, once, that the process has ended while others live on. Those may be
+    /// about to end as well, so it waits a moment for that.
+    fn leave(&mut self, exit: ExitStatus) {
+        let ended = *self.ended.get_or_insert_with(Instant::now);
+        if self.has_left || ended.elapsed() < LAST_MOMENT {
+            return;
+        }
+        self.has_left = true;
+        self.drain();
+        let frame = Frame::LivesOn(exit).encode();
+        for client in &mut self.clients {
+            if client.role == Role::Attach {
+                client.send(&frame);
+            }
+        }
+    }
+
+    /// Waits until something can be done, and does it.
+    fn take_turn(&mut self) -> io::Result<()> {
+        let events = self.wait()?;
+        // Output first, so that a client that has just come isn't sent what was there before.
+        for event in &events {
+            if let Event::Output(index) = *event {
+                self.read_output(index);
+            }
+        }
+        self.tell_growth();
+        let ended = events.iter().any(|event| matches!(event, Event::Ended));
+        for event in events {
+            match event {
+                Event::Input => self.with_input(Input::flush),
+                Event::Client(index, flags) => self.serve(index, flags),
+                Event::Connection => self.accept(),
+                Event::Output(_) | Event::Ended => {}
+            }
+        }
+        self.clients.retain(|client| !client.is_gone());
+        if self.short {
+            self.accept();
+        }
+        if ended && let Some(code) = self.process.exit_code()? {
+            self.surroundings.process_has_ended()?;
+            self.exit = Some(ExitStatus {
+                code,
+                finished: Timestamp::now(),
+                out_of_memory: self.surroundings.out_of_memory(),
+            });
+        }
+        Ok(())
+    }
+
     /// Waits until something can be done.
     fn wait(&self) -> io::Result<Vec<Event>> {
         let attached = self.clients.iter().filter(|c| c.role == Role::Attach);
         let paused = attached.map(Client::waiting).sum::<usize>() > BACKLOG;
         let full = self.input.as_ref().is_some_and(Input::is_full);
-        let mut polled = vec![(PollFd::new(&self.process, PollFlags::IN), Event::Ended)];
+        let mut polled = Vec::with_capacity(5 + self.clients.len());
+        if self.exit.is_none() {
+            polled.push((PollFd::new(&self.process, PollFlags::IN), Event::Ended));
+        }
         // In a shortage the connection stays in the queue, and polling would never wait.
         if self.clients.len() < CLIENTS && !self.short {
             polled.push((
@@ -212,7 +263,11 @@ impl Relay {
             ));
         }
         let (mut fds, events): (Vec<PollFd<'_>>, Vec<Event>) = polled.into_iter().unzip();
-        let limit = self.short.then_some(&SHORTAGE);
+        let limit = match (self.short, &self.exit) {
+            (true, _) => Some(&SHORTAGE),
+            (false, Some(_)) => Some(&LOOK_AGAIN),
+            (false, None) => None,
+        };
         while let Err(errno) = poll(&mut fds, limit) {
             if errno != Errno::INTR {
                 return Err(errno.into());
@@ -303,11 +358,11 @@ impl Relay {
             Frame::StdinEnd => self.with_input(Input::end),
             Frame::Resize(size) => self.with_input(|input| {
                 // A terminal that is being hung up has no size to set.
-                drop(input.resize(window_size(size)));
+                drop(input.resize(size));
                 true
             }),
             // The process may have ended a moment ago; that is told in its own time.
-            Frame::Signal(signal) => drop(pidfd_send_signal(&self.process, signal)),
+            Frame::Signal(signal) => drop(self.process.signal(signal)),
             Frame::Attach => self.set_role(index, Role::Attach),
             Frame::Watch => self.set_role(index, Role::Watch),
             Frame::Follow => self.set_role(index, Role::Follow),
@@ -337,17 +392,6 @@ impl Relay {
         {
             self.input = None;
         }
-    }
-
-    /// How the process ended; `None` when it runs.
-    fn exit_status(&self) -> io::Result<Option<ExitStatus>> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let status = waitid(WaitId::PidFd(self.process.as_fd()), options)?;
-        Ok(status.map(|status| ExitStatus {
-            code: code(&status),
-            finished: Timestamp::now(),
-            out_of_memory: self.out_of_memory.has_happened(),
-        }))
     }
 
     /// Reads what the process has left behind.
@@ -405,14 +449,5 @@ impl Relay {
                 Err(errno) => return Err(errno.into()),
             }
         }
-    }
-}
-
-/// As shells count: 128 and the signal's number when a signal ended the process.
-fn code(status: &WaitIdStatus) -> i32 {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => code,
-        (None, Some(signal)) => 128 + signal,
-        (None, None) => -1,
     }
 }

@@ -30,9 +30,9 @@ pub struct Status {
     pub container: ContainerId,
     /// Its id on the host.
     pub pid: u32,
-    /// When it started: see [`start_time`].
+    /// When it started: see [`start_time`]. 0 on FreeBSD, where its monitor alone is asked for it.
     pub start_time: u64,
-    /// The boot of the machine to which `pid` and `start_time` belong.
+    /// The boot of the machine to which `pid` and `start_time` belong. Empty on FreeBSD.
     pub boot_id: String,
     /// How it ended.
     pub exit: Option<ExitStatus>,

@@ -1,21 +1,23 @@
 //! Limits of a process: `getrlimit(2)`.
 
+use kleene_doors::host::StartFailure;
 use kleene_types::{Resource as Name, Ulimit};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::failure::{OrFail, Started};
+use crate::failure::{OrFail, Started, setup};
 
 /// Limits that a process may set for itself, whoever it has become.
-pub(crate) struct Permitted(Vec<(Name, Rlimit)>);
+pub(crate) struct Permitted(Vec<(Name, Resource, Rlimit)>);
 
 /// Cuts limits to what may be set, and raises the calling process's hard limits to that: later, it
 /// has no right to. Nothing is enforced yet that isn't now.
 pub(crate) fn permit(wanted: &[Ulimit]) -> Started<Permitted> {
     let permit = |limit: &Ulimit| {
-        let current = getrlimit(resource(limit.resource));
+        let resource = resource(limit.resource)?;
+        let current = getrlimit(resource);
         let hard = match is_above(limit.hard, current.maximum) {
-            true => raise(limit, current)?,
+            true => raise(resource, limit, current)?,
             false => limit.hard,
         };
         let limits = Rlimit {
@@ -26,7 +28,7 @@ pub(crate) fn permit(wanted: &[Ulimit]) -> Started<Permitted> {
             },
             maximum: hard,
         };
-        Ok((limit.resource, limits))
+        Ok((limit.resource, resource, limits))
     };
     wanted
         .iter()
@@ -38,28 +40,29 @@ pub(crate) fn permit(wanted: &[Ulimit]) -> Started<Permitted> {
 impl Permitted {
     /// Sets them.
     pub(crate) fn set(&self) -> Started<()> {
-        for (name, limit) in &self.0 {
-            setrlimit(resource(*name), *limit)
+        for (name, resource, limit) in &self.0 {
+            setrlimit(*resource, *limit)
                 .or_fail(|| format!("setting the ulimit {}", name.name()))?;
         }
         Ok(())
     }
 
     /// The resources by their names, with soft and hard limit.
+    #[cfg(target_os = "linux")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Name, Option<u64>, Option<u64>)> {
         self.0
             .iter()
-            .map(|(name, limit)| (*name, limit.current, limit.maximum))
+            .map(|(name, _, limit)| (*name, limit.current, limit.maximum))
     }
 }
 
 /// Raises a hard limit; gives what it is then.
-fn raise(wanted: &Ulimit, current: Rlimit) -> Started<Option<u64>> {
+fn raise(resource: Resource, wanted: &Ulimit, current: Rlimit) -> Started<Option<u64>> {
     let raised = Rlimit {
         maximum: wanted.hard,
         ..current
     };
-    match setrlimit(resource(wanted.resource), raised) {
+    match setrlimit(resource, raised) {
         Ok(()) => Ok(wanted.hard),
         // We have no such privilege, or it is above what the kernel has at all (`fs.nr_open`).
         Err(Errno::PERM) => Ok(current.maximum),
@@ -78,23 +81,42 @@ fn is_above(limit: Option<u64>, other: Option<u64>) -> bool {
     }
 }
 
-fn resource(name: Name) -> Resource {
-    match name {
+fn resource(name: Name) -> Started<Resource> {
+    Ok(match name {
         Name::As => Resource::As,
         Name::Core => Resource::Core,
         Name::Cpu => Resource::Cpu,
         Name::Data => Resource::Data,
         Name::Fsize => Resource::Fsize,
-        Name::Locks => Resource::Locks,
         Name::Memlock => Resource::Memlock,
-        Name::Msgqueue => Resource::Msgqueue,
-        Name::Nice => Resource::Nice,
         Name::Nofile => Resource::Nofile,
         Name::Nproc => Resource::Nproc,
         Name::Rss => Resource::Rss,
+        Name::Stack => Resource::Stack,
+        other => return of_linux(other),
+    })
+}
+
+/// Those that Linux has beside those of every system.
+#[cfg(target_os = "linux")]
+fn of_linux(name: Name) -> Started<Resource> {
+    Ok(match name {
+        Name::Locks => Resource::Locks,
+        Name::Msgqueue => Resource::Msgqueue,
+        Name::Nice => Resource::Nice,
         Name::Rtprio => Resource::Rtprio,
         Name::Rttime => Resource::Rttime,
         Name::Sigpending => Resource::Sigpending,
-        Name::Stack => Resource::Stack,
-    }
+        other => return Err(unknown(other)),
+    })
+}
+
+/// Other systems have no more than those.
+#[cfg(not(target_os = "linux"))]
+fn of_linux(name: Name) -> Started<Resource> {
+    Err(unknown(name))
+}
+
+fn unknown(name: Name) -> StartFailure {
+    setup(format!("this system has no ulimit {}", name.name()))
 }

@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use kleene_doors::host::StartFailure;
-use kleene_tree::{Open, TreeError, open_in_root};
+use kleene_tree::{Open, TreeError, is_kernels, open_in_root};
 
 use crate::failure::{Started, setup, whole};
-use crate::mounts::is_in_proc;
 
 /// Files larger than this aren't read: they are in the hands of whoever made the image.
 const LARGEST: u64 = 16 << 20;
@@ -20,6 +19,8 @@ const GROUP: &str = "/etc/group";
 /// As whom a process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Identity {
+    /// The user's name by `/etc/passwd`.
+    pub name: Option<String>,
     pub uid: u32,
     pub gid: u32,
     /// Supplementary groups.
@@ -120,9 +121,9 @@ impl Database {
             };
             let file = open_in_root(root, Path::new(path), Open::File)?;
             // Reading can have effects there: what is read of `/proc/kmsg` is gone for the host.
-            if is_in_proc(&file).map_err(|errno| failed(errno.into()))? {
+            if is_kernels(file.as_fd()) {
                 return Err(failed(io::Error::other(
-                    "it lies in /proc, the kernel's own",
+                    "it lies in a file system of the kernel's own",
                 )));
             }
             let mut text = Vec::new();
@@ -180,6 +181,7 @@ fn find_user<'d>(passwd: &'d Database, wanted: &str) -> Option<User<'d>> {
             let (uid, gid) = (number(uid)?, number(gid)?);
             let home = (!home.is_empty()).then(|| home.to_owned());
             let identity = Identity {
+                name: Some(name.to_owned()),
                 uid,
                 gid,
                 groups: Vec::new(),
@@ -242,6 +244,7 @@ mod tests {
     fn names_and_numbers() {
         let root = usual();
         let www = Identity {
+            name: Some("www".into()),
             uid: 80,
             gid: 81,
             groups: vec![81, 90, 92],
@@ -253,6 +256,7 @@ mod tests {
         assert_eq!(
             resolve_in(&root, "").unwrap(),
             Identity {
+                name: Some("root".into()),
                 home,
                 groups: vec![0],
                 ..Identity::default()
@@ -271,6 +275,7 @@ mod tests {
     fn groups_by_name_and_number() {
         let root = usual();
         let logs = Identity {
+            name: Some("www".into()),
             uid: 80,
             gid: 90,
             groups: vec![90],

@@ -47,6 +47,6 @@ pub use pack::{
 pub use pattern::name_fits;
 pub use populate::{PopulateOutcome, populate, recover_populate};
 pub use remove::{remove_contents, remove_tree, remove_tree_at};
-pub use resolve::{Open, create_dirs_in_root, create_file_in_root, open_in_root};
+pub use resolve::{Open, create_dirs_in_root, create_file_in_root, open_in_root, resolve_in_root};
 pub use unpack::{Rename, UnpackOptions, Unpacked, apply_layer, unpack_tar};
 pub use usage::{Usage, usage};

@@ -5,10 +5,10 @@
 //! the way, older kernels, other systems) a walk of one component at a time does.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -65,6 +65,25 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, what: Open) -> Result<Own
         resolve(root, path, what.flags())
     };
     opened.map_err(|fault| fault.at(path))
+}
+
+/// The path of an existing entry beneath `root` without links: relative to the root, of plain names
+/// alone, and empty for the root itself. Links are followed as [`open_in_root`] does it, one at the
+/// end too.
+///
+/// For tools that take nothing but paths, such as `mount_nullfs(8)`. Somebody who may write to the
+/// tree can put a link in place of a directory as soon as this has returned: whoever uses the path
+/// must keep the tree's users from running, or look again afterwards.
+///
+/// # Errors
+/// As [`open_in_root`] for [`Open::Handle`]; paths deeper than 512 directories are refused.
+pub fn resolve_in_root(root: BorrowedFd<'_>, path: &Path) -> Result<PathBuf, TreeError> {
+    let found = again(|| {
+        let mut walk = Walk::new(root, Make::Nothing);
+        walk.run(path, sys::HANDLE)?;
+        Ok(walk.names.iter().map(|name| sys::shown(name)).collect())
+    });
+    found.map_err(|fault: Fault| fault.at(path))
 }
 
 /// Opens a regular file. Its type is looked at through a handle first: opening a device or a FIFO
@@ -190,7 +209,7 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Resul
 }
 
 /// Repeats a walk that somebody changed the path under (`EAGAIN`).
-fn again(mut walk: impl FnMut() -> Result<OwnedFd, Fault>) -> Result<OwnedFd, Fault> {
+fn again<T>(mut walk: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
     let mut tries = 0;
     loop {
         match walk() {
@@ -238,6 +257,8 @@ fn parts(path: &Path) -> impl DoubleEndedIterator<Item = Part> {
 struct Walk<'r> {
     root: BorrowedFd<'r>,
     passed: Vec<OwnedFd>,
+    /// The names of those, and at the end that of what was wanted.
+    names: Vec<CString>,
     ahead: VecDeque<Part>,
     links: u32,
     make: Make,
@@ -248,6 +269,7 @@ impl<'r> Walk<'r> {
         Self {
             root,
             passed: Vec::new(),
+            names: Vec::new(),
             ahead: VecDeque::new(),
             links: 0,
             make,
@@ -258,12 +280,18 @@ impl<'r> Walk<'r> {
         self.passed.last().map_or(self.root, AsFd::as_fd)
     }
 
-    fn run(mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, Fault> {
+    fn run(&mut self, path: &Path, flags: OFlags) -> Result<OwnedFd, Fault> {
         self.ahead.extend(parts(path));
         while let Some(part) = self.ahead.pop_front() {
             match part {
-                Part::Root => self.passed.clear(),
-                Part::Up => drop(self.passed.pop()),
+                Part::Root => {
+                    self.passed.clear();
+                    self.names.clear();
+                }
+                Part::Up => {
+                    self.passed.pop();
+                    self.names.pop();
+                }
                 Part::Here => {}
                 Part::Name(name) => {
                     let name = sys::c_name(&name).ok_or(Fault {
@@ -287,10 +315,13 @@ impl<'r> Walk<'r> {
             return Ok(None);
         }
         if is_last {
-            return self.last(name, flags).map(Some);
+            let end = self.last(name, flags)?;
+            self.names.push(name.to_owned());
+            return Ok(Some(end));
         }
         let next = self.directory(name)?;
         self.passed.push(next);
+        self.names.push(name.to_owned());
         if self.passed.len() > MAX_DEPTH {
             return Err(Fault {
                 step: Step::Opening,

@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Dir, facts, scratch};
-use kleene_tree::{Open, TreeError, create_dirs_in_root, create_file_in_root, open_in_root};
+use kleene_tree::{
+    Open, TreeError, create_dirs_in_root, create_file_in_root, open_in_root, resolve_in_root,
+};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// Where a descriptor leads.
@@ -55,6 +57,10 @@ fn links_do_not_lead_out() {
     }
     assert_eq!(open(&root, "top").unwrap(), root.path);
     assert_eq!(open(&root, "../..").unwrap(), root.path);
+    for path in ["top", "../..", "", "/", "top/top/."] {
+        let found = resolve_in_root(root.fd(), Path::new(path)).unwrap();
+        assert_eq!(found, Path::new(""), "{path}");
+    }
     let before = facts(&outside.path);
     let dirs = ["app/new/dir", "up/new", "top/x", "../y", "z/../../w", "app"];
     for path in dirs {
@@ -100,6 +106,19 @@ fn links_inside_are_followed_as_the_container_would() {
     create_dirs_in_root(root.fd(), Path::new("bin/tools"), 0o777).unwrap();
     assert_eq!(fs::read(root.join("real/file")).unwrap(), b"content");
     assert_eq!((mode("real/file"), mode("usr/bin/tools")), (0o606, 0o700));
+    // The path of what is there, without links.
+    for (path, expected) in [
+        ("/bin/tools/", "usr/bin/tools"),
+        ("var/run/app/../../file", "real/file"),
+        ("bin/../../../file", "real/file"),
+        ("real", "real"),
+    ] {
+        let found = resolve_in_root(root.fd(), Path::new(path)).unwrap();
+        assert_eq!(found, Path::new(expected), "{path}");
+    }
+    for path in ["var/run/none", "file/", "file/x"] {
+        assert!(resolve_in_root(root.fd(), Path::new(path)).is_err());
+    }
     // And a handle on a link itself.
     let link = open_in_root(root.fd(), Path::new("file"), Open::HandleNoFollow).unwrap();
     assert_eq!(place(&link), root.join("file"));

@@ -394,10 +394,13 @@ fn declare_volumes(image: &ImageConfig, mounts: &mut Vec<MountSpec>) -> Vec<Volu
     volumes
 }
 
-/// Whose end is a container's end when nobody says: a command that is the boot script starts
-/// services and returns, as in a jail.
+/// Whose end is a container's end when nobody says. On FreeBSD a jail lives until its last process has
+/// ended. Elsewhere that goes for a command that is the boot script: it starts services and returns.
 fn default_init(cmd: &[String]) -> Init {
     const SCRIPT: &str = "/etc/rc";
+    if cfg!(target_os = "freebsd") {
+        return Init::All;
+    }
     let words: Vec<&str> = cmd.iter().map(String::as_str).collect();
     match words.as_slice() {
         [SCRIPT] | ["sh" | "/bin/sh", SCRIPT] => Init::All,

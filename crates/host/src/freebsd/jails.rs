@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use kleene_command::{Argv, Runner};
-use kleene_doors::host::HostError;
+use kleene_doors::host::{HostError, StartFailure};
 use serde::Deserialize;
 
 use super::{failed, list, run};
@@ -15,7 +15,7 @@ use super::{failed, list, run};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Jail {
     /// The number that the kernel knows it by.
-    pub jid: u32,
+    pub jid: i32,
     /// Its name; Kleene's jails have their containers' ids.
     pub name: String,
     /// Its root on the host.
@@ -34,18 +34,75 @@ pub fn create(runner: &dyn Runner, name: &str, params: &[String]) -> Result<(), 
     run(runner, &command, &format!("making jail {name}"))
 }
 
-/// Removes a jail and kills its processes. One that isn't there is removed already.
+/// Removes a jail and kills its processes at once (`-r` would ask them to end first, and wait for that).
+/// One that isn't there is removed already.
 ///
 /// # Errors
 /// What jail(8) says.
 pub fn ensure_removed(runner: &dyn Runner, name: &str) -> Result<(), HostError> {
-    let command = Argv::new("jail").args(["-r", name]);
+    let command = Argv::new("jail").args(["-R", name]);
     let absent = format!("jail: \"{name}\" not found");
     match runner.run(&command) {
         Ok(_) => Ok(()),
         Err(error) if error.stderr() == Some(absent.as_str()) => Ok(()),
         Err(error) => Err(failed(&format!("removing jail {name}"))(error)),
     }
+}
+
+/// Lets the kernel remove a jail that persists with its last process. One that isn't there is fine.
+///
+/// # Errors
+/// What jail(8) says.
+pub fn end_with_last_process(runner: &dyn Runner, name: &str) -> Result<(), HostError> {
+    let command =
+        Argv::new("jail").args(["-m".to_owned(), format!("name={name}"), "nopersist".into()]);
+    match runner.run(&command) {
+        Ok(_) => Ok(()),
+        Err(error)
+            if error
+                .stderr()
+                .is_some_and(|said| said.ends_with("not found")) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(failed(&format!("changing jail {name}"))(error)),
+    }
+}
+
+/// The parameters that this kernel knows, without those of jail(8) itself.
+///
+/// # Errors
+/// What sysctl(8) says.
+pub fn kernel_params(runner: &dyn Runner) -> Result<Vec<String>, HostError> {
+    const NODE: &str = "security.jail.param.";
+    let command = Argv::new("sysctl").args(["-N", "security.jail.param"]);
+    let output = runner
+        .run(&command)
+        .map_err(failed("listing jail parameters"))?;
+    let text = output.text();
+    let names = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(NODE));
+    // Those that have others beneath end with a dot.
+    Ok(names
+        .map(|name| name.trim_end_matches('.').to_owned())
+        .collect())
+}
+
+/// The jail of this name.
+///
+/// # Errors
+/// As [`all`], or that there is none.
+pub fn find(runner: &dyn Runner, name: &str) -> Result<Jail, HostError> {
+    let mut jails = all(runner)?.into_iter();
+    jails.find(|jail| jail.name == name).ok_or_else(|| {
+        HostError::Start(StartFailure {
+            code: 125,
+            message: format!(
+                "jail {name} has gone as soon as it was made: who else removes jails here?"
+            ),
+        })
+    })
 }
 
 /// All jails of this host, also those that aren't Kleene's, but none that has been removed and is only
@@ -67,7 +124,7 @@ pub fn all(runner: &dyn Runner) -> Result<Vec<Jail>, HostError> {
 mod tests {
     use kleene_command::{Answer, Scripted};
 
-    use super::super::samples::{chain, failure, sample, success};
+    use super::super::samples::{answer, chain, failure, sample, success};
     use super::*;
 
     const ROOT: &str = "/zroot/kleene/container/c1";
@@ -125,9 +182,11 @@ mod tests {
 
     #[test]
     fn removing_is_idempotent() {
-        let words = ["jail", "-r", "c1"];
+        let words = ["jail", "-R", "c1"];
+        // `-r` says the same.
+        let sampled = ["jail", "-r", "c1"];
         for ending in [success, failure] {
-            let runner = sample(&words, ending);
+            let runner = Scripted::new().expect(&words, answer(&sampled, ending));
             ensure_removed(&runner, "c1").unwrap();
             runner.finish().unwrap();
         }

@@ -4,7 +4,8 @@ use kleene_command::{Argv, Runner};
 use kleene_doors::host::HostError;
 use kleene_types::{Limits, SwapLimit};
 
-use super::run;
+use super::check::Machine;
+use super::{failed, run};
 
 /// What a container's limits are on FreeBSD.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,11 @@ impl Plan {
         })
     }
 
+    /// Whether there are rules to be removed with the jail.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// Sets the limits of a jail that exists.
     ///
     /// # Errors
@@ -65,6 +71,49 @@ impl Plan {
             run(runner, &command, &action)?;
         }
         Ok(())
+    }
+}
+
+impl Plan {
+    /// Sets the limits of a jail in the place of those that it has.
+    ///
+    /// # Errors
+    /// What the tools say. Limits may be missing then: those that were set stay, the others are gone.
+    pub fn replace(&self, runner: &dyn Runner, jail: &str) -> Result<(), HostError> {
+        remove(runner, jail)?;
+        let all = Self {
+            rules: self.rules.clone(),
+            cpuset: self.cpuset.clone().or_else(|| every_processor(runner)),
+        };
+        all.apply(runner, jail)
+    }
+}
+
+/// All processors of the machine, as cpuset(1) takes them.
+fn every_processor(runner: &dyn Runner) -> Option<String> {
+    let machine = Machine::look(runner)?;
+    Some(format!("0-{}", machine.processors.saturating_sub(1)))
+}
+
+/// Removes all rules of a jail, which need not be there any more.
+///
+/// # Errors
+/// What rctl(8) says.
+pub fn remove(runner: &dyn Runner, jail: &str) -> Result<(), HostError> {
+    let command = Argv::new("rctl").args(["-r".to_owned(), format!("jail:{jail}")]);
+    match runner.run(&command) {
+        Ok(_) => Ok(()),
+        // There are none.
+        Err(error)
+            if error
+                .stderr()
+                .is_some_and(|said| said.ends_with("No such process")) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(failed(&format!("removing the limits of jail {jail}"))(
+            error,
+        )),
     }
 }
 

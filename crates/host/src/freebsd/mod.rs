@@ -1,22 +1,41 @@
-//! What the room for FreeBSD is built of: each of the system's tools that it needs, with its arguments
-//! and what its answers mean.
+//! The FreeBSD room: containers are jails, which the system's tools make and a monitor each process
+//! attaches itself to.
 //!
 //! Nothing here depends on the system that it is compiled on: programs are started through a
-//! [`kleene_command::Runner`], and the tests give its scripted twin the answers of a FreeBSD 14.2.
+//! [`kleene_command::Runner`], and what else the room needs are the doubles' doors in [`seams`]. The
+//! tests give them the answers of a FreeBSD 14.2.
 //!
-//! | tool | is in |
+//! | Where is… | |
 //! | --- | --- |
+//! | the host door | [`room`] |
+//! | what a container has on the host, made and taken away | [`container`], written down in [`record`] |
+//! | jail parameters | [`params`] |
 //! | jail(8), jls(8) | [`jails`] |
-//! | mount(8), mount_nullfs(8), umount(8) | [`mounts`] |
+//! | mount(8), mount_nullfs(8), umount(8) | [`mounts`]; where mounts go: [`places`] |
 //! | devfs(8) | [`devfs`] |
-//! | rctl(8), cpuset(1) | [`limits`] |
+//! | rctl(8), cpuset(1) | [`limits`], checked in [`check`] |
+//! | pkill(1) | [`signals`] |
+//! | ps(1), what rctl(8) has counted | [`observe`] |
 //! | kldstat(8), kldload(8), sysctl(8) | [`kernel`] |
+//! | monitors, started and reaped | [`spawn`] |
 
+mod check;
+mod container;
 pub mod devfs;
 pub mod jails;
 pub mod kernel;
 pub mod limits;
 pub mod mounts;
+mod observe;
+mod params;
+mod places;
+mod record;
+mod room;
+pub mod seams;
+mod signals;
+mod spawn;
+
+pub use room::{FreeBsdHost, FreeBsdHostConfig};
 
 #[cfg(test)]
 mod samples;

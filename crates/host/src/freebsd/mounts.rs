@@ -4,12 +4,19 @@
 //! kernel's table has them all.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
-use kleene_command::{Argv, Runner};
+use kleene_command::{Argv, CommandError, Runner};
 use kleene_doors::host::HostError;
 use serde::Deserialize;
 
 use super::{failed, list, run};
+
+/// How long the processes of a removed jail may take until what they used is looked at again: from the
+/// first of these, twice as long each time, until the second.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// File systems that are mounted for containers. Others are somebody else's.
 const OURS: &[&str] = &["devfs", "fdescfs", "nullfs", "procfs", "tmpfs"];
@@ -29,6 +36,14 @@ pub struct Mounted {
     /// As mount(8) prints them: `read-only`, `local` and so on.
     #[serde(default, rename = "opts")]
     pub options: Vec<String>,
+}
+
+impl Mounted {
+    /// Whether it is a file system that holds files, and no view of the kernel's.
+    pub fn is_ordinary(&self) -> bool {
+        const KERNELS: &[&str] = &["devfs", "fdescfs", "linprocfs", "linsysfs", "procfs"];
+        !KERNELS.contains(&self.kind.as_str())
+    }
 }
 
 /// All mounts of this host, in the order in which they were made.
@@ -83,14 +98,41 @@ pub fn ensure_unmounted(runner: &dyn Runner, place: &Path) -> Result<(), HostErr
 /// first. The root's own mount stays.
 ///
 /// # Errors
-/// As for [`all`] and [`ensure_unmounted`]: the first one that fails.
+/// As for [`all`] and [`ensure_unmounted`]: the first one, but all are tried.
 pub fn clear(runner: &dyn Runner, root: &Path) -> Result<(), HostError> {
     let mounts = all(runner)?;
-    let mut leftovers = mounts.iter().rev().filter(|mount| {
+    let leftovers = mounts.iter().rev().filter(|mount| {
         let beneath = mount.place.starts_with(root) && mount.place != root;
         beneath && OURS.contains(&mount.kind.as_str())
     });
-    leftovers.try_for_each(|mount| ensure_unmounted(runner, &mount.place))
+    let mut all = Ok(());
+    for mount in leftovers {
+        all = all.and(unmount_soon(runner, &mount.place));
+    }
+    all
+}
+
+/// Unmounts what processes that are ending may still use; what they don't let go of is taken from them.
+fn unmount_soon(runner: &dyn Runner, place: &Path) -> Result<(), HostError> {
+    let mut pause = FIRST_PAUSE;
+    while pause < LAST_PAUSE {
+        match ensure_unmounted(runner, place) {
+            Err(error) if is_busy(&error) => thread::sleep(pause),
+            other => return other,
+        }
+        pause *= 2;
+    }
+    let command = Argv::new("umount").arg("-f").arg(place);
+    run(runner, &command, &format!("unmounting {}", place.display()))
+}
+
+fn is_busy(error: &HostError) -> bool {
+    let HostError::Failed { source, .. } = error else {
+        return false;
+    };
+    let command = source.downcast_ref::<CommandError>();
+    let said = command.and_then(CommandError::stderr);
+    said.is_some_and(|said| said.ends_with("Device busy"))
 }
 
 #[cfg(test)]

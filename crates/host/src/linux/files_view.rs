@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
+use kleene_doors::files::FilesOf;
 use kleene_doors::host::{HostError, Mount, SourceKind};
 use kleene_doors::storage::Root;
 use kleene_monitor::nursery::enter_copy;
-use kleene_monitor::root::{open_root, open_root_read_only, set_tree_attributes};
+use kleene_monitor::root::set_tree_attributes;
 use kleene_monitor::status::gone;
 use kleene_monitor::sys::pidfd_send_signal;
 use kleene_tree::{Open, TreeError, create_dirs_in_root, create_file_in_root, open_in_root};
@@ -16,10 +17,10 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::thread::UnshareFlags;
 
-use super::copy_up::root_failure;
-use super::failed;
-use super::source::inspect_source;
+use super::LinuxHost;
 use super::state::Living;
+use crate::shared::roots::{open_root, open_root_read_only};
+use crate::shared::{failed, inspect_source};
 
 /// What is to be done with the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,18 @@ struct Source {
     destination: ContainerPath,
     kind: SourceKind,
     tree: OwnedFd,
+}
+
+impl LinuxHost {
+    /// A container's root with its mounts.
+    pub(super) fn view(&self, of: &FilesOf, access: Access) -> Result<View, HostError> {
+        match of {
+            FilesOf::Running { init } => View::running(&self.living(init)?)
+                .map_err(failed(format!("opening the root of {init}")))?
+                .ok_or_else(|| HostError::NotRunning(init.clone())),
+            FilesOf::Stopped { root, mounts } => View::stopped(&self.nursery, root, mounts, access),
+        }
+    }
 }
 
 impl View {
@@ -100,10 +113,9 @@ impl View {
         access: Access,
     ) -> Result<Option<Self>, HostError> {
         let root = match access {
-            Access::Read => open_root_read_only(root),
-            Access::Write => open_root(root),
-        }
-        .map_err(root_failure)?;
+            Access::Read => open_root_read_only(root)?,
+            Access::Write => open_root(root)?,
+        };
         let sources: Vec<Source> = mounts
             .iter()
             .map(|mount| Source::open(mount, access))

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kleene_doors::observe::CpuUsage;
 use kleene_monitor::status::{Status, start_time};

@@ -2,7 +2,6 @@
 //!
 //! What a monitor does is told in `kleene_monitor`. Here, monitors are started and found again.
 
-use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::io::{Read, Write};
@@ -10,7 +9,6 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use kleene_command::System;
 use kleene_doors::files::{FilesOf, PathStat, UnpackOptions};
@@ -33,39 +31,33 @@ use rustix::process::Signal;
 
 mod cgroup;
 mod clock;
-mod copy_in;
-mod copy_up;
-mod destination;
-mod files;
 mod files_view;
 mod jail;
-mod layers;
 mod limits;
-mod log;
 mod outside;
 mod processes;
+mod reserved;
 pub mod seccomp;
 mod seccomp_profile;
 mod signals;
-mod source;
 mod spawn;
 mod state;
 mod stats;
 
+use crate::shared::instances::make_private;
+use crate::shared::monitors::{self, Monitored, Refused, Word};
+use crate::shared::{
+    copy_in, copy_up, destination, failed, files, hooks, inspect_source, layers, log,
+};
 use cgroup::Hierarchies;
 use cgroup::freezer::Freezer;
 use files_view::Access;
 use jail::JailParams;
 use outside::Outside;
+pub(crate) use reserved::check_free;
 use signals::{is_lost_on, signal, takes_notice_of};
-use spawn::{Monitored, Monitors, Refused};
+use spawn::Monitors;
 use state::{Living, State};
-
-/// The monitor's file name.
-const MONITOR: &str = "kleene-monitor";
-
-/// How long a monitor may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the room needs to know.
 #[derive(Debug, Clone)]
@@ -93,31 +85,6 @@ pub struct LinuxHost {
     nursery: OwnedFd,
     outside: Outside,
     host_commands: bool,
-}
-
-/// Finds the monitor's program where it is installed: beside the running program, or in
-/// `../libexec/kleene` from there.
-///
-/// # Errors
-/// [`HostError::Unsupported`] naming the places.
-pub fn find_monitor() -> Result<PathBuf, HostError> {
-    let own = std::env::current_exe().map_err(failed("finding the own program"))?;
-    let directory = own.parent().unwrap_or(Path::new("/"));
-    let places = [
-        directory.join(MONITOR),
-        directory.join("../libexec/kleene").join(MONITOR),
-    ];
-    places
-        .iter()
-        .find(|place| place.is_file())
-        .cloned()
-        .ok_or_else(|| {
-            let [beside, libexec] = places.each_ref().map(|place| place.display());
-            HostError::Unsupported(format!(
-                "the program {MONITOR} is missing: it is looked for at {beside} and {libexec}; \
-             install it there, or configure its path"
-            ))
-        })
 }
 
 impl LinuxHost {
@@ -266,25 +233,17 @@ impl LinuxHost {
 
     /// Asks an instance's monitor; `None` when there is none.
     fn ask(&self, exec: &ExecId) -> io::Result<Option<Probe>> {
-        let Ok(mut watch) = self.state.connect(exec) else {
+        let Ok(watch) = self.state.connect(exec) else {
             return Ok(None);
         };
-        watch.set_read_timeout(Some(ANSWER_LIMIT))?;
-        let answer = Frame::Watch
-            .write(&mut watch)
-            .and_then(|()| Frame::read(&mut watch));
-        watch.set_read_timeout(None)?;
-        Ok(match answer {
-            Ok(Some(Frame::Started(pid))) => Some(Probe::Running {
+        Ok(match monitors::ask(watch)? {
+            Some(Word::Running { pid, watch }) => Some(Probe::Running {
                 pid,
                 watch,
                 paused: self.is_paused(exec)?,
             }),
-            Ok(Some(Frame::Exited(status))) => Some(Probe::Exited(status)),
-            // It is there, but stopped or starved: nothing is known about its process.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-            // It has ended just now.
-            Ok(_) | Err(_) => None,
+            Some(Word::Exited(status)) => Some(Probe::Exited(status)),
+            None => None,
         })
     }
 
@@ -317,7 +276,7 @@ impl Host for LinuxHost {
         self.jail_params(params).map(drop)
     }
 
-    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
+    fn hooks(&self, params: &[String], _: &[String]) -> Result<Hooks, HostError> {
         Ok(self.jail_params(params)?.hooks)
     }
 
@@ -327,7 +286,7 @@ impl Host for LinuxHost {
         argv: &[String],
         limit: Span,
     ) -> Result<(), HostError> {
-        jail::run_host_command(&System, container, argv, limit)
+        hooks::run_host_command(&System, container, argv, limit)
     }
 
     fn check_limits(
@@ -392,11 +351,11 @@ impl Host for LinuxHost {
     }
 
     fn stat_path(&self, of: &FilesOf, path: &Path) -> Result<Option<PathStat>, HostError> {
-        files::stat(&self.view(of, Access::Read)?, path)
+        files::stat(self.view(of, Access::Read)?.root(), path)
     }
 
     fn read_archive(&self, of: &FilesOf, path: &Path, to: &mut dyn Write) -> Result<(), HostError> {
-        files::pack(&self.view(of, Access::Read)?, path, to)
+        files::pack(self.view(of, Access::Read)?.root(), path, to)
     }
 
     fn write_archive(
@@ -406,16 +365,21 @@ impl Host for LinuxHost {
         from: &mut dyn Read,
         options: UnpackOptions,
     ) -> Result<(), HostError> {
-        files::unpack(&self.view(of, Access::Write)?, directory, from, options)
+        files::unpack(
+            self.view(of, Access::Write)?.root(),
+            directory,
+            from,
+            options,
+        )
     }
 
     fn instances(&self) -> Result<Vec<ExecId>, HostError> {
-        let instances = self.state.instances();
+        let instances = self.state.all();
         instances.map_err(failed("listing the execution instances"))
     }
 
     fn inspect_source(&self, path: &Path) -> Result<SourceKind, HostError> {
-        source::inspect_source(path)
+        inspect_source(path)
     }
 
     fn check_destination(
@@ -424,7 +388,7 @@ impl Host for LinuxHost {
         destination: &ContainerPath,
         source: SourceKind,
     ) -> Result<(), HostError> {
-        destination::check_destination(root, destination, source)
+        destination::check_destination(root, destination, source, check_free)
     }
 
     fn copy_up(&self, root: &Root, from: &ContainerPath, into: &Path) -> Result<CopyUp, HostError> {
@@ -591,26 +555,6 @@ impl Host for LinuxHost {
     }
 }
 
-fn failed(action: impl Display) -> impl FnOnce(io::Error) -> HostError {
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            HostError::NoSpace(action.to_string())
-        }
-        _ => HostError::Failed {
-            action: action.to_string(),
-            source: Box::new(source),
-        },
-    }
-}
-
 fn sending(signal: i32, exec: &ExecId) -> String {
     format!("sending signal {signal} to execution instance {exec}")
-}
-
-fn make_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
 }

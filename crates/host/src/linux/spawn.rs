@@ -1,8 +1,8 @@
 //! Starts monitors, talks to them, and reaps them.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Child;
@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use kleene_command::spawn::{Companion, spawn};
 use kleene_doors::frames::Frame;
-use kleene_doors::host::StartFailure;
 use kleene_monitor::process::NOBODYS;
 use kleene_monitor::proto::StartMessage;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
@@ -21,32 +20,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
-/// How long a monitor may take to start a process: mounts may lie on slow disks.
-const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// A running monitor whose process runs.
-pub struct Monitored {
-    /// The process.
-    pub pid: u32,
-    /// The monitor's control stream.
-    pub control: UnixStream,
-    /// The attached client's stream.
-    pub attached: Option<UnixStream>,
-}
-
-/// Why a monitor didn't start a process.
-pub enum Refused {
-    /// It said so.
-    Failure(StartFailure),
-    /// Something went wrong with the monitor itself.
-    Broken(io::Error),
-}
-
-impl From<io::Error> for Refused {
-    fn from(error: io::Error) -> Self {
-        Self::Broken(error)
-    }
-}
+use crate::shared::monitors::{Monitored, Refused, tell, wait_for_start};
 
 /// How long after a start the next spare monitor is made: by then the process runs, or has ended, and
 /// whoever waited for it has heard.
@@ -104,7 +78,7 @@ impl Monitors {
         let order = serde_json::to_vec(message).map_err(io::Error::other)?;
         let order = Frame::Start(order).encode();
         let monitor = self.told(&order)?;
-        let answer = monitor.answer();
+        let answer = wait_for_start(&monitor.control);
         self.shared.want_one();
         match answer {
             Ok(pid) => Ok(Monitored {
@@ -123,7 +97,7 @@ impl Monitors {
     /// A monitor that has its order.
     fn told(&self, order: &[u8]) -> io::Result<Waiting> {
         if let Some(spare) = self.shared.lock().spare.take() {
-            match spare.tell(order) {
+            match tell(&spare.control, order) {
                 Ok(()) => return Ok(spare),
                 // Somebody has ended it while it waited. It has understood nothing of the order.
                 Err(problem) => {
@@ -133,7 +107,7 @@ impl Monitors {
             }
         }
         let monitor = self.shared.make()?;
-        match monitor.tell(order) {
+        match tell(&monitor.control, order) {
             Ok(()) => Ok(monitor),
             Err(error) => {
                 monitor.end()?;
@@ -204,7 +178,7 @@ impl Waiting {
         let (control, theirs) = UnixStream::pair()?;
         let (attached, their_attached) = UnixStream::pair()?;
         let mut monitor = spawn(Companion {
-            program: program.as_fd(),
+            program: Path::new(&format!("/proc/self/fd/{}", program.as_raw_fd())),
             argv: &["kleene-monitor", NOBODYS],
             // It goes to the execution instance's directory when it knows it.
             directory: Path::new("/"),
@@ -223,26 +197,6 @@ impl Waiting {
                 Err(error)
             }
         }
-    }
-
-    /// Sends the order.
-    fn tell(&self, order: &[u8]) -> io::Result<()> {
-        self.control.set_read_timeout(Some(START_LIMIT))?;
-        self.control.set_write_timeout(Some(START_LIMIT))?;
-        (&self.control).write_all(order)
-    }
-
-    /// Waits until the process runs.
-    fn answer(&self) -> Result<u32, Refused> {
-        let pid = match Frame::read(&mut &self.control)? {
-            Some(Frame::Started(pid)) => pid,
-            Some(Frame::Failed(failure)) => return Err(Refused::Failure(failure)),
-            Some(_) => return Err(io::Error::other("the monitor has sent something else").into()),
-            None => return Err(io::Error::other("the monitor has ended").into()),
-        };
-        self.control.set_read_timeout(None)?;
-        self.control.set_write_timeout(None)?;
-        Ok(pid)
     }
 
     /// Ends it, and waits until it has.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -90,7 +90,7 @@ impl<'w> Direct<'w> {
         let (mut control, theirs) = UnixStream::pair().unwrap();
         let (attached, their_attached) = UnixStream::pair().unwrap();
         let monitor = spawn(Companion {
-            program: self.program.as_fd(),
+            program: Path::new(&format!("/proc/self/fd/{}", self.program.as_raw_fd())),
             argv: &["kleene-monitor", "directly-started"],
             directory: Path::new("/"),
             stdin: theirs.into(),

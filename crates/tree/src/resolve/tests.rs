@@ -54,8 +54,14 @@ fn the_walk_agrees_with_the_kernel() {
                 .run(path, what.flags())
                 .map(id);
             match (kernel, walk) {
-                (Ok(kernel), Ok(walk)) => assert_eq!(kernel, walk, "{what:?} {path:?}"),
+                (Ok(kernel), Ok(walk)) => {
+                    assert_eq!(kernel, walk, "{what:?} {path:?}");
+                    if what == Open::Handle {
+                        check_name(root.as_fd(), path, kernel);
+                    }
+                }
                 (Err(kernel), Err(walk)) => {
+                    assert!(what != Open::Handle || resolve_in_root(root.as_fd(), path).is_err());
                     // Which of two reasons comes first may differ; that it fails may not.
                     let known = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP];
                     assert!(
@@ -67,4 +73,23 @@ fn the_walk_agrees_with_the_kernel() {
             }
         }
     }
+}
+
+/// The path without links leads to the same entry, and there are none in it.
+fn check_name(root: BorrowedFd<'_>, path: &Path, id: crate::meta::Id) {
+    let found = resolve_in_root(root, path).unwrap();
+    let mut so_far = PathBuf::new();
+    for part in found.components() {
+        assert!(matches!(part, Component::Normal(_)), "{path:?} {found:?}");
+        so_far.push(part);
+        let name = sys::c_name(so_far.as_os_str()).unwrap();
+        let meta = Meta::at(root, &name).unwrap();
+        assert_ne!(meta.kind, FileType::Symlink, "{path:?} {found:?}");
+    }
+    let name = if found.as_os_str().is_empty() {
+        c".".to_owned()
+    } else {
+        sys::c_name(found.as_os_str()).unwrap()
+    };
+    assert_eq!(Meta::at(root, &name).unwrap().id, id, "{path:?} {found:?}");
 }

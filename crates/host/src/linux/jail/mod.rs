@@ -10,11 +10,9 @@ use kleene_doors::host::{Hooks, HostError, Place, StartRequest};
 use kleene_monitor::proto::Jail;
 use kleene_types::{EnvVar, Span, merge_env};
 
-mod hooks;
 mod table;
-mod words;
 
-pub use hooks::run_host_command;
+use crate::shared::words;
 use table::{Hook, Ipc, Rule, Switch, Text};
 
 /// What a container's jail parameters come to.

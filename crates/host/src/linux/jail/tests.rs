@@ -8,6 +8,7 @@ use kleene_doors::storage::Root;
 use kleene_types::{ContainerId, ExecId};
 
 use super::*;
+use crate::shared::hooks::run_host_command;
 
 fn parse(params: &[&str]) -> Result<JailParams, String> {
     let params: Vec<String> = params.iter().map(ToString::to_string).collect();

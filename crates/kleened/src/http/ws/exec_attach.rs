@@ -96,6 +96,7 @@ async fn carry(
     debug!(exec = %id, ?outcome, "an attached session ends");
     match outcome {
         Outcome::Exited(status) => process::ended(app, session, id, Some(status)).await,
+        Outcome::LivesOn(status) => process::left(session, id, &status).await,
         Outcome::Broken => process::ended(app, session, id, None).await,
         Outcome::Gone => {}
         Outcome::Detached => process::detached(session, id).await,

@@ -57,6 +57,7 @@ async fn attached(app: &App, session: &mut Session, id: &ExecId, stream: UnixStr
     debug!(exec = %id, ?outcome, "an attached session ends");
     match outcome {
         Outcome::Exited(status) => process::ended(app, session, id, Some(status)).await,
+        Outcome::LivesOn(status) => process::left(session, id, &status).await,
         Outcome::Broken => process::ended(app, session, id, None).await,
         Outcome::Gone => end_process(app, id).await,
         Outcome::Detached => process::detached(session, id).await,

@@ -100,11 +100,26 @@ pub(super) async fn ended(
         error: None,
         out_of_memory: ended.out_of_memory || seen_out_of_memory,
     };
+    finish(session, id, &exit).await;
+}
+
+/// The end of a process whose container goes on: the container's end is recorded when it comes.
+pub(super) async fn left(session: &mut Session, id: &ExecId, status: &ExitStatus) {
+    let exit = ExitInfo {
+        exit_code: status.code,
+        container_stopped: false,
+        error: None,
+        out_of_memory: status.out_of_memory,
+    };
+    finish(session, id, &exit).await;
+}
+
+async fn finish(session: &mut Session, id: &ExecId, exit: &ExitInfo) {
     // It goes with the close frame.
-    if session.subprotocol && session.sink.feed(exit_frame(&exit)).await.is_err() {
+    if session.subprotocol && session.sink.feed(exit_frame(exit)).await.is_err() {
         return;
     }
-    let (code, message) = (close_code::FINISHED, farewell(id, &exit));
+    let (code, message) = (close_code::FINISHED, farewell(id, exit));
     session.close(code, MessageType::Closing, message, "").await;
 }
 

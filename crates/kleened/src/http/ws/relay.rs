@@ -32,6 +32,8 @@ use crate::http::extract::parse_json;
 pub(super) enum Outcome {
     /// The process has ended, and all of its output has been sent.
     Exited(ExitStatus),
+    /// The process has ended, and all of its output has been sent. Its container goes on.
+    LivesOn(ExitStatus),
     /// The process's stream broke off without a word.
     Broken,
     /// The client has gone away.
@@ -132,6 +134,10 @@ async fn output(
                     // A client that has gone away learns nothing of the end, which counts all the same.
                     let _ = to.flush().await;
                     return Outcome::Exited(status);
+                }
+                Ok(Some(Incoming::Frame(Frame::LivesOn(status)))) => {
+                    let _ = to.flush().await;
+                    return Outcome::LivesOn(status);
                 }
                 // The others say nothing to clients.
                 Ok(Some(Incoming::Frame(_))) => continue,

@@ -12,7 +12,7 @@ const OUTPUT: usize = 1 << 20;
 /// # Errors
 /// It can't be run, takes too long, or fails.
 pub fn run_host_command(
-    runner: &impl Runner,
+    runner: &dyn Runner,
     container: &ContainerId,
     argv: &[String],
     limit: Span,

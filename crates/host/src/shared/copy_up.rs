@@ -6,23 +6,24 @@ use std::path::Path;
 
 use kleene_doors::host::{CopyUp, HostError};
 use kleene_doors::storage::Root;
-use kleene_monitor::root::{RootError, open_root_read_only};
 use kleene_tree::{Open, PopulateOutcome, TreeError, open_in_root, populate, recover_populate};
 use kleene_types::ContainerPath;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+
+use super::roots::open_root_read_only;
 
 /// What `mkfs` leaves in a new file system; no data of anybody's.
 const LOST_AND_FOUND: &CStr = c"lost+found";
 
 /// Copies what `root` has in the directory `from` into the empty directory `into`: all or nothing.
-/// The root's mount is a detached, read-only one: nothing in it changes, not even access times, and
-/// links are resolved inside of it.
+/// Links are resolved inside of the root. On Linux its mount is a detached, read-only one: nothing in it
+/// changes, not even access times.
 ///
 /// # Errors
 /// [`HostError::NoSpace`], [`HostError::Failed`]; `into` is empty then.
 pub fn copy_up(root: &Root, from: &ContainerPath, into: &Path) -> Result<CopyUp, HostError> {
     let action = || format!("copying the container's {from} to '{}'", into.display());
-    let root = open_root_read_only(root).map_err(root_failure)?;
+    let root = open_root_read_only(root)?;
     let source = match open_in_root(root.as_fd(), from.beneath(), Open::Directory) {
         Ok(source) => source,
         Err(TreeError::NotFound { .. } | TreeError::NotADirectory { .. }) => {
@@ -106,14 +107,6 @@ fn open_directory(path: &Path) -> Result<OwnedFd, HostError> {
     })
 }
 
-/// A root that can't be opened is nothing that a user could mend in the mount.
-pub(super) fn root_failure(error: RootError) -> HostError {
-    HostError::Failed {
-        action: "opening the container's root".to_owned(),
-        source: Box::new(error),
-    }
-}
-
 fn failure(action: String, error: TreeError) -> HostError {
     match error {
         TreeError::NoSpace { .. } => HostError::NoSpace(action),
@@ -125,9 +118,11 @@ fn failure(action: String, error: TreeError) -> HostError {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 #[path = "test_support.rs"]
 pub(super) mod test_support;
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 #[path = "copy_up_tests.rs"]
 mod tests;

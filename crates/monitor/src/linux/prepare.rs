@@ -4,25 +4,23 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use kleene_doors::host::{
-    ContainerSetup, Mount, Network, Place, Process, StartFailure, Stdin, WindowSize,
-};
+use kleene_doors::host::{ContainerSetup, Mount, Network, Place, Process, StartFailure};
 use kleene_types::{ByteSize, ContainerPath, Init};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::cgroup::Groups;
 use crate::failure::{OrFail, SETUP, Started, setup};
-use crate::init::{FirstProcess, Lifetime};
+use crate::linux::cgroup::Groups;
+use crate::linux::init::{FirstProcess, Lifetime};
+use crate::linux::root::{open_root, set_tree_attributes};
+use crate::pipes::{self, Pipes, Streams};
 use crate::proto::{InitProcess, Jail, StartMessage};
-use crate::root::{open_root, set_tree_attributes};
 use crate::status::start_time;
 
 /// How long the first process of a container, once it can't be joined, takes to end.
@@ -33,10 +31,6 @@ const LAST_BREATH: Timespec = Timespec {
 
 /// Size of `/dev/shm` when nobody says otherwise.
 pub(crate) const SHM_SIZE: ByteSize = ByteSize::new(64 << 20);
-
-/// What a pipe for output is to hold, where the system allows it: a process that writes a lot then
-/// waits less often, and its monitor reads more at once.
-const PIPE_SIZE: usize = 1 << 20;
 
 /// What the new process is given.
 pub(crate) struct Prepared {
@@ -79,26 +73,6 @@ pub(crate) struct Bind {
     pub is_directory: bool,
 }
 
-/// The process's ends of its streams.
-pub(crate) enum Streams {
-    /// A new terminal of the container's.
-    Terminal(Option<WindowSize>),
-    /// Pipes; no standard input means the container's `/dev/null`.
-    Pipes {
-        stdin: Option<OwnedFd>,
-        stdout: OwnedFd,
-        stderr: OwnedFd,
-    },
-}
-
-/// The monitor's ends of the pipes.
-#[derive(Default)]
-pub(crate) struct Pipes {
-    pub stdin: Option<OwnedFd>,
-    pub stdout: Option<OwnedFd>,
-    pub stderr: Option<OwnedFd>,
-}
-
 /// Opens everything.
 pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
     let StartMessage {
@@ -132,7 +106,7 @@ pub(crate) fn prepare(message: StartMessage) -> Started<(Prepared, Pipes)> {
             )));
         }
     };
-    let (streams, pipes) = streams(&request.process)?;
+    let (streams, pipes) = pipes::make(&request.process)?;
     let process = request.process;
     Ok((
         Prepared {
@@ -286,43 +260,4 @@ fn instruction(bytes: &[u8; 8]) -> libc::sock_filter {
         jf,
         k: u32::from_ne_bytes([k0, k1, k2, k3]),
     }
-}
-
-pub(crate) fn streams(process: &Process) -> Started<(Streams, Pipes)> {
-    if process.tty {
-        return Ok((Streams::Terminal(process.window), Pipes::default()));
-    }
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).or_fail(|| "making a pipe".to_owned());
-    let (stdout_read, stdout) = pipe()?;
-    let (stderr_read, stderr) = pipe()?;
-    let (stdin, stdin_write) = match process.stdin {
-        Stdin::Null => (None, None),
-        Stdin::Stream => {
-            let (read, write) = pipe()?;
-            (Some(read), Some(write))
-        }
-    };
-    for end in [Some(&stdout_read), Some(&stderr_read), stdin_write.as_ref()]
-        .into_iter()
-        .flatten()
-    {
-        rustix::io::ioctl_fionbio(end.as_fd(), true).or_fail(|| "making a pipe".to_owned())?;
-    }
-    for output in [&stdout_read, &stderr_read] {
-        // The usual size does as well.
-        let _ = fcntl_setpipe_size(output, PIPE_SIZE);
-    }
-    let pipes = Pipes {
-        stdin: stdin_write,
-        stdout: Some(stdout_read),
-        stderr: Some(stderr_read),
-    };
-    Ok((
-        Streams::Pipes {
-            stdin,
-            stdout,
-            stderr,
-        },
-        pipes,
-    ))
 }

@@ -9,10 +9,10 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
 
 use crate::failure::{OrFail, Started, setup};
-use crate::mounts::{HARMLESS, attach, copy_of, mount_system, new_mount};
+use crate::input::window_size;
+use crate::linux::mounts::{HARMLESS, attach, copy_of, mount_system, new_mount};
 
 /// Devices by name, major and minor number (`Documentation/admin-guide/devices.txt`).
 const DEVICES: [(&str, u32, u32); 6] = [
@@ -183,16 +183,6 @@ pub(crate) fn new_terminal(
         rustix::termios::tcsetwinsize(&terminal, window_size(window)).or_fail(failed)?;
     }
     Ok((master, terminal))
-}
-
-/// The size as `termios` has it.
-pub(crate) fn window_size(window: WindowSize) -> Winsize {
-    Winsize {
-        ws_row: window.rows,
-        ws_col: window.columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    }
 }
 
 /// Makes the terminal `/dev/console`, too.

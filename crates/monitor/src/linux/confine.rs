@@ -6,8 +6,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::directory::WorkingDirectory;
 use crate::failure::{OrFail, Started};
+use crate::linux::sys;
 use crate::proto::Jail;
-use crate::sys;
 use crate::user::Identity;
 
 /// What root may do in a container: Docker's default set. See `capabilities(7)`.

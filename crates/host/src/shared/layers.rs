@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use kleene_doors::host::HostError;
 use kleene_doors::layers::{LayerApplied, LayerOptions, LayerPacked};
 use kleene_doors::storage::Root;
-use kleene_monitor::root::{open_root, open_root_read_only};
 use kleene_tree::{LayerOf, TreeError, UnpackOptions};
 use rustix::fs::{Mode, OFlags};
 
-use super::copy_up::root_failure;
 use super::failed;
+use super::roots::{open_root, open_root_read_only};
 
 /// Applies a layer.
 ///
@@ -25,7 +24,7 @@ pub fn apply(
     options: &LayerOptions,
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<LayerApplied, HostError> {
-    let root = open_root(root).map_err(root_failure)?;
+    let root = open_root(root)?;
     let options = UnpackOptions {
         max_bytes: options.max_bytes,
         max_apparent: options.max_apparent,
@@ -60,9 +59,8 @@ pub fn pack(
         Some(paths) => Some(open_all(&paths)?),
         None => None,
     };
-    let below = below.map(open_root_read_only).transpose();
-    let below = below.map_err(root_failure)?;
-    let root = open_root_read_only(root).map_err(root_failure)?;
+    let below = below.map(open_root_read_only).transpose()?;
+    let root = open_root_read_only(root)?;
     let layer = LayerOf {
         below: below.as_ref().map(AsFd::as_fd),
         root: root.as_fd(),

@@ -9,12 +9,11 @@ use std::path::Path;
 use kleene_doors::host::HostError;
 use kleene_doors::layers::{CopiedIn, CopyIn, CopySource, Keep, KeepFn};
 use kleene_monitor::owner_of;
-use kleene_monitor::root::{open_root, open_root_read_only};
 use kleene_tree::{Copied, CopyFrom, CopyInto, TreeError};
 use rustix::fs::{Mode, OFlags};
 
-use super::copy_up::root_failure;
 use super::failed;
+use super::roots::{open_root, open_root_read_only};
 
 /// Read from an archive at once.
 const CHUNK: usize = 256 << 10;
@@ -24,7 +23,7 @@ const CHUNK: usize = 256 << 10;
 /// # Errors
 /// As [`kleene_doors::host::Host::copy_in`].
 pub fn copy_in(copy: &CopyIn<'_>) -> Result<CopiedIn, HostError> {
-    let root = open_root(copy.root).map_err(root_failure)?;
+    let root = open_root(copy.root)?;
     let own = match copy.from {
         CopySource::Root(_) => None,
         CopySource::Directory(_) | CopySource::Inline(_) => Some((0, 0)),
@@ -88,7 +87,7 @@ pub fn digest(
 fn open(from: &CopySource<'_>) -> Result<Option<OwnedFd>, HostError> {
     match from {
         CopySource::Inline(_) => Ok(None),
-        CopySource::Root(root) => open_root_read_only(root).map(Some).map_err(root_failure),
+        CopySource::Root(root) => open_root_read_only(root).map(Some),
         CopySource::Directory(path) => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let opened = rustix::fs::open(*path, flags, Mode::empty()).map(Some);

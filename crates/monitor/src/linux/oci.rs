@@ -8,12 +8,12 @@ use kleene_types::{ByteSize, ContainerId, ContainerPath, Resource};
 use rustix::process::getrlimit;
 use serde_json::{Value, json};
 
-use crate::cgroup::DEVICES;
-use crate::child::host_name;
-use crate::confine::capabilities;
-use crate::dev::{TTY_GROUP, shm_bytes};
 use crate::exec::{PATH, environment};
-use crate::mounts::{MASKED_IN_PROC, MASKED_IN_SYS, READ_ONLY_IN_PROC};
+use crate::linux::cgroup::DEVICES;
+use crate::linux::child::host_name;
+use crate::linux::confine::capabilities;
+use crate::linux::dev::{TTY_GROUP, shm_bytes};
+use crate::linux::mounts::{MASKED_IN_PROC, MASKED_IN_SYS, READ_ONLY_IN_PROC};
 use crate::proto::Jail;
 use crate::ulimits::Permitted;
 use crate::user::Identity;
@@ -256,6 +256,7 @@ mod tests {
             stdin: Stdin::Null,
         };
         let identity = Identity {
+            name: None,
             uid: 80,
             gid: 81,
             groups: vec![81, 90],

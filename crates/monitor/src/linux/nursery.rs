@@ -16,7 +16,7 @@ use rustix::mount::{
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-use crate::mounts::{HARMLESS, new_mount};
+use crate::linux::mounts::{HARMLESS, new_mount};
 
 /// The one directory in the namespace: where a container's root is attached at first.
 const PLACE: &str = "root";
@@ -46,7 +46,7 @@ fn make() -> rustix::io::Result<OwnedFd> {
     let read_only = HARMLESS | MountAttrFlags::MOUNT_ATTR_RDONLY;
     let nothing = new_mount("tmpfs", &[("size", "4k"), ("mode", "700")], HARMLESS)?;
     rustix::fs::mkdirat(&nothing, PLACE, Mode::from_raw_mode(0o700))?;
-    crate::root::set_tree_attributes(&nothing, read_only)?;
+    crate::linux::root::set_tree_attributes(&nothing, read_only)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&nothing, c"", rustix::fs::CWD, c"/proc", flags)?;
     rustix::process::fchdir(&nothing)?;

@@ -15,11 +15,11 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
 
-use crate::dev;
 use crate::failure::{OrFail, Started, setup};
-use crate::prepare::{Bind, NewContainer};
+use crate::linux::dev;
+use crate::linux::prepare::{Bind, NewContainer};
+use crate::linux::root::set_tree_attributes;
 use crate::proto::Jail;
-use crate::root::set_tree_attributes;
 
 /// Parts of `/proc` that tell about the host, or act on it, as Docker hides them.
 pub(crate) const MASKED_IN_PROC: [&str; 10] = [

@@ -7,39 +7,26 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use kleene_doors::files::{FilesOf, PathKind, PathStat, UnpackOptions};
+use kleene_doors::files::{PathKind, PathStat, UnpackOptions};
 use kleene_doors::host::HostError;
 use kleene_tree::{Open, Step, TreeError, is_kernels, open_in_root, pack_tar, unpack_tar};
 use kleene_types::Timestamp;
 use rustix::fs::{FileType, Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
 
-use super::files_view::{Access, View};
-use super::{LinuxHost, failed};
-
-impl LinuxHost {
-    /// A container's root with its mounts.
-    pub(super) fn view(&self, of: &FilesOf, access: Access) -> Result<View, HostError> {
-        match of {
-            FilesOf::Running { init } => View::running(&self.living(init)?)
-                .map_err(failed(format!("opening the root of {init}")))?
-                .ok_or_else(|| HostError::NotRunning(init.clone())),
-            FilesOf::Stopped { root, mounts } => View::stopped(&self.nursery, root, mounts, access),
-        }
-    }
-}
+use super::failed;
 
 /// What is at a path; a link at its end isn't followed.
 ///
 /// # Errors
 /// [`HostError::Source`] when links on the way go round in circles or are magic ones.
-pub fn stat(view: &View, path: &Path) -> Result<Option<PathStat>, HostError> {
+pub fn stat(root: BorrowedFd<'_>, path: &Path) -> Result<Option<PathStat>, HostError> {
     let action = || format!("looking at '{}' in the container", path.display());
-    let found = match open_in_root(view.root(), path, Open::HandleNoFollow) {
+    let found = match open_in_root(root, path, Open::HandleNoFollow) {
         Ok(found) => found,
         Err(TreeError::NotFound { .. } | TreeError::NotADirectory { .. }) => return Ok(None),
         Err(error) => return Err(path_failure(path, error, action)),
@@ -52,13 +39,13 @@ pub fn stat(view: &View, path: &Path) -> Result<Option<PathStat>, HostError> {
         _ => None,
     };
     let leads_to = match kind {
-        PathKind::Symlink => end_of(view, path),
+        PathKind::Symlink => end_of(root, path),
         _ => None,
     };
     Ok(Some(PathStat {
         name: name_of(path).to_string_lossy().into_owned(),
         kind,
-        mode: stat.st_mode & 0o7777,
+        mode: mode(&stat),
         size: match kind {
             PathKind::File => u64::try_from(stat.st_size).unwrap_or(0),
             _ => 0,
@@ -114,10 +101,10 @@ pub fn read_beneath(
 ///
 /// # Errors
 /// [`HostError::Source`] when nothing is there, or nothing that an archive can hold.
-pub fn pack(view: &View, path: &Path, to: &mut dyn Write) -> Result<(), HostError> {
+pub fn pack(root: BorrowedFd<'_>, path: &Path, to: &mut dyn Write) -> Result<(), HostError> {
     let shown = path.display();
     let action = || format!("packing '{shown}' of the container");
-    if stat_to_pack(view, path)?.is_none() {
+    if stat_to_pack(root, path)?.is_none() {
         let message = format!("'{shown}' doesn't exist in the container");
         return Err(HostError::Source(message));
     }
@@ -127,7 +114,7 @@ pub fn pack(view: &View, path: &Path, to: &mut dyn Write) -> Result<(), HostErro
         Some(parent) if !names_directory(path) => (parent, as_name),
         _ => (path, Path::new(".")),
     };
-    let parent = open_in_root(view.root(), parent, Open::Directory)
+    let parent = open_in_root(root, parent, Open::Directory)
         .map_err(|error| path_failure(path, error, action))?;
     if is_kernels(parent.as_fd()) {
         return Err(HostError::Source(format!(
@@ -150,8 +137,8 @@ fn names_directory(path: &Path) -> bool {
     bytes.ends_with(b"/") || bytes.ends_with(b"/.") || path.file_name().is_none()
 }
 
-fn stat_to_pack(view: &View, path: &Path) -> Result<Option<PathStat>, HostError> {
-    let found = open_in_root(view.root(), path, Open::HandleNoFollow);
+fn stat_to_pack(root: BorrowedFd<'_>, path: &Path) -> Result<Option<PathStat>, HostError> {
+    let found = open_in_root(root, path, Open::HandleNoFollow);
     let socket = found
         .ok()
         .and_then(|found| rustix::fs::fstat(found).ok())
@@ -162,7 +149,7 @@ fn stat_to_pack(view: &View, path: &Path) -> Result<Option<PathStat>, HostError>
             path.display()
         )));
     }
-    stat(view, path)
+    stat(root, path)
 }
 
 /// Unpacks an archive in a directory.
@@ -171,14 +158,14 @@ fn stat_to_pack(view: &View, path: &Path) -> Result<Option<PathStat>, HostError>
 /// [`HostError::Source`] when there is no such directory, it can't be written to, or the archive is
 /// refused; [`HostError::NoSpace`].
 pub fn unpack(
-    view: &View,
+    root: BorrowedFd<'_>,
     directory: &Path,
     from: &mut dyn Read,
     options: UnpackOptions,
 ) -> Result<(), HostError> {
     let shown = directory.display();
     let action = || format!("unpacking in '{shown}' of the container");
-    let target = open_in_root(view.root(), directory, Open::Directory)
+    let target = open_in_root(root, directory, Open::Directory)
         .map_err(|error| path_failure(directory, error, action))?;
     if is_kernels(target.as_fd()) {
         let message = format!("'{shown}' lies in a file system of the kernel's: nothing fits in");
@@ -229,15 +216,28 @@ fn target(link: &OwnedFd) -> rustix::io::Result<String> {
 }
 
 /// What a link leads to beneath the root.
-fn end_of(view: &View, path: &Path) -> Option<PathKind> {
-    let end = open_in_root(view.root(), path, Open::Handle).ok()?;
+fn end_of(root: BorrowedFd<'_>, path: &Path) -> Option<PathKind> {
+    let end = open_in_root(root, path, Open::Handle).ok()?;
     rustix::fs::fstat(end).ok().as_ref().map(kind)
 }
 
+/// Permissions, and the bits beside them.
+#[allow(
+    clippy::useless_conversion,
+    reason = "the raw mode's width differs between systems"
+)]
+fn mode(stat: &Stat) -> u32 {
+    u32::from(stat.st_mode & 0o7777)
+}
+
+#[allow(
+    clippy::useless_conversion,
+    reason = "whether it has a sign differs between systems"
+)]
 fn modified(stat: &Stat) -> Timestamp {
     let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
     let microseconds = seconds.saturating_mul(1_000_000);
-    let fraction = stat.st_mtime_nsec / 1000;
+    let fraction = u64::try_from(stat.st_mtime_nsec).unwrap_or(0) / 1000;
     Timestamp::from_microseconds(microseconds.saturating_add(fraction))
         .unwrap_or_else(Timestamp::now)
 }

@@ -13,15 +13,17 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
-use crate::confine::{capabilities, confine};
 use crate::directory::WorkingDirectory;
 use crate::exec::Program;
 use crate::failure::{OrFail, Started};
-use crate::nursery::enter_copy;
-use crate::prepare::{Inside, NewContainer, Prepared, Streams, not_entered};
+use crate::linux::confine::{capabilities, confine};
+use crate::linux::nursery::enter_copy;
+use crate::linux::prepare::{Inside, NewContainer, Prepared, not_entered};
+use crate::linux::{dev, mounts, sys};
+use crate::pipes::Streams;
 use crate::proto::Jail;
 use crate::user::Identity;
-use crate::{channel, dev, mounts, sys, ulimits, user};
+use crate::{channel, ulimits, user};
 
 /// Names are cut to what the kernel takes (`HOST_NAME_MAX`, see `gethostname(2)`).
 const LONGEST_HOSTNAME: usize = 64;

@@ -2,7 +2,7 @@
 //!
 //! It is a copy of the monitor, confined as the container's main process is. It executes nothing: it
 //! has no file open, its memory is out of reach for the container's processes (it isn't dumpable),
-//! and what they may find as its program is a sealed copy (see [`crate::sealed`]).
+//! and what they may find as its program is a sealed copy (see [`crate::linux::sealed`]).
 //!
 //! Signals are blocked and waited for. `SIGKILL` and `SIGSTOP` alone can't be passed on.
 
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
 use crate::failure::{OrFail, SETUP, Started};
-use crate::sys;
+use crate::linux::sys;
 
 /// Its name in lists of processes.
 const NAME: &std::ffi::CStr = c"kleene-init";

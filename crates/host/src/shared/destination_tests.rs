@@ -7,9 +7,10 @@ use rustix::fs::{Mode, OFlags};
 
 use super::super::copy_up::test_support::{Hostile, at};
 use super::*;
+use crate::linux::check_free;
 
 fn refusal(root: &Root, path: &str, source: SourceKind) -> String {
-    match check_destination(root, &at(path), source) {
+    match check_destination(root, &at(path), source, check_free) {
         Err(HostError::Source(message)) => {
             assert!(message.contains(path), "doesn't name '{path}': {message}");
             message
@@ -55,7 +56,7 @@ fn good_destinations() {
             ("/a space", SourceKind::Directory),
             ("/process", SourceKind::Directory),
         ] {
-            check_destination(&root, &at(path), source)
+            check_destination(&root, &at(path), source, check_free)
                 .unwrap_or_else(|error| panic!("{path}: {error}"));
             assert!(!hostile.is_mounted());
         }
@@ -152,7 +153,7 @@ fn nothing_is_mounted_over_devices_and_sys() {
                 assert!(message.contains("lies in /sys,"), "{path}: {message}");
             }
             // What the kernel has there can be covered.
-            check_destination(&root, &at("/sys/fs"), SourceKind::Directory).unwrap();
+            check_destination(&root, &at("/sys/fs"), SourceKind::Directory, check_free).unwrap();
             for path in ["null", "pts", "pts/0", "fd/3", "stdout", "console", "ptmx"] {
                 for directory in ["dev", "to-dev"] {
                     let message = refusal(&root, &format!("/{directory}/{path}"), SourceKind::File);
@@ -166,7 +167,7 @@ fn nothing_is_mounted_over_devices_and_sys() {
                 "/device",
                 "/system",
             ] {
-                check_destination(&root, &at(path), SourceKind::Directory).unwrap();
+                check_destination(&root, &at(path), SourceKind::Directory, check_free).unwrap();
             }
         }
     };
@@ -188,10 +189,10 @@ fn depth_is_no_danger() {
     let hostile = Hostile::new();
     let deep = format!("/{}", vec!["d"; 500].join("/"));
     for root in hostile.roots() {
-        check_destination(&root, &at(&deep), SourceKind::Directory).unwrap();
-        check_destination(&root, &at("/long"), SourceKind::Directory).unwrap();
+        check_destination(&root, &at(&deep), SourceKind::Directory, check_free).unwrap();
+        check_destination(&root, &at("/long"), SourceKind::Directory, check_free).unwrap();
         // Not even by a link to a path of a thousand parts, after which there are no more.
-        check_destination(&root, &at("/long/x"), SourceKind::File).unwrap();
+        check_destination(&root, &at("/long/x"), SourceKind::File, check_free).unwrap();
     }
     let mut here = rustix::fs::open(hostile.path("lower"), OFlags::PATH, Mode::empty()).unwrap();
     for _ in 0..1000 {
@@ -199,7 +200,7 @@ fn depth_is_no_danger() {
         here = rustix::fs::openat(&here, "d", OFlags::PATH, Mode::empty()).unwrap();
     }
     for root in hostile.roots() {
-        check_destination(&root, &at("/long"), SourceKind::Directory).unwrap();
+        check_destination(&root, &at("/long"), SourceKind::Directory, check_free).unwrap();
         refusal(&root, "/long", SourceKind::File);
     }
 }
@@ -208,6 +209,6 @@ fn depth_is_no_danger() {
 fn a_lost_root_is_no_fault_of_the_mount() {
     let path = Path::new("/nonexistent/root").to_owned();
     let root = Root::Directory { path };
-    let error = check_destination(&root, &at("/x"), SourceKind::File).unwrap_err();
+    let error = check_destination(&root, &at("/x"), SourceKind::File, check_free).unwrap_err();
     assert!(matches!(error, HostError::Failed { .. }), "{error:?}");
 }

@@ -1,21 +1,23 @@
 //! Whether a mount's destination in a container's root can be mounted on.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kleene_doors::host::{HostError, SourceKind};
 use kleene_doors::storage::Root;
-use kleene_monitor::is_device;
-use kleene_monitor::root::open_root_read_only;
-use kleene_tree::{Open, TreeError, open_in_root};
+use kleene_tree::{Open, TreeError, open_in_root, resolve_in_root};
 use kleene_types::ContainerPath;
 use rustix::fs::FileType;
 
-use super::copy_up::root_failure;
+use super::roots::open_root_read_only;
 
 /// Longest name of a file on every file system that containers' roots lie on.
 const LONGEST_NAME: usize = 255;
+
+/// Says why nothing can be mounted at an absolute path in the container, which has no links: what the
+/// container's processes must find as the system has made it.
+pub type Reserved = fn(&Path, SourceKind) -> Result<(), String>;
 
 /// Checks that `destination` can be mounted on in `root` without looking at other mounts of the
 /// container: it stays beneath the root, what is there matches `source`, and what is missing can be
@@ -28,6 +30,7 @@ pub fn check_destination(
     root: &Root,
     destination: &ContainerPath,
     source: SourceKind,
+    reserved: Reserved,
 ) -> Result<(), HostError> {
     let refused = |reason: String| {
         HostError::Source(format!(
@@ -41,18 +44,22 @@ pub fn check_destination(
             "a part of the path has more than {LONGEST_NAME} bytes"
         )));
     }
-    let root = open_root_read_only(root).map_err(root_failure)?;
+    let root = open_root_read_only(root)?;
     let root = root.as_fd();
     match open_in_root(root, path, Open::Handle) {
-        Ok(target) => check_existing(&target, source).map_err(refused),
-        Err(TreeError::NotFound { .. }) => check_missing(root, path, source).map_err(refused),
+        Ok(target) => name_in(root, path)
+            .and_then(|name| reserved(&name, source))
+            .and_then(|()| check_existing(&target, source))
+            .map_err(refused),
+        Err(TreeError::NotFound { .. }) => check_missing(root, path)
+            .and_then(|name| reserved(&name, source))
+            .map_err(refused),
         Err(error) => Err(refused(explain(&error))),
     }
 }
 
 /// Checks what is there. A file may cover anything but a directory, as mount(2) has it.
 fn check_existing(target: &OwnedFd, source: SourceKind) -> Result<(), String> {
-    check_free(&name_of(target)?, source)?;
     let is_directory = kind(target)? == FileType::Directory;
     match (source, is_directory) {
         (SourceKind::Directory, false) => Err(
@@ -70,63 +77,26 @@ fn check_existing(target: &OwnedFd, source: SourceKind) -> Result<(), String> {
 }
 
 /// Checks that the missing destination can be made: the deepest thing there is on the way to it
-/// must be a directory.
-fn check_missing(root: BorrowedFd<'_>, path: &Path, source: SourceKind) -> Result<(), String> {
+/// must be a directory. Answers where it will be.
+fn check_missing(root: BorrowedFd<'_>, path: &Path) -> Result<PathBuf, String> {
     for above in path.ancestors().skip(1) {
         return match open_in_root(root, above, Open::Handle) {
             Ok(found) if kind(&found)? == FileType::Directory => {
                 let missing = path.strip_prefix(above).unwrap_or(path);
-                check_free(&name_of(&found)?.join(missing), source)
+                Ok(name_in(root, above)?.join(missing))
             }
             Ok(_) => Err(format!("'/{}' is not a directory", above.display())),
             Err(TreeError::NotFound { .. }) => continue,
             Err(error) => Err(explain(&error)),
         };
     }
-    Ok(())
+    Ok(Path::new("/").join(path))
 }
 
-/// The real path of an open file in the root. That is a detached tree, so the kernel's name of what
-/// lies in it begins at its root.
-fn name_of(target: &OwnedFd) -> Result<PathBuf, String> {
-    let link = format!("/proc/self/fd/{}", target.as_raw_fd());
-    std::fs::read_link(link).map_err(|error| error.to_string())
-}
-
-/// Refuses the real path of what the container's processes, also those that join it, must find as
-/// the kernel and Kleene have made it. Elsewhere in `/dev`, which is the container's own, there is
-/// room: for shared memory in `/dev/shm` for one.
-fn check_free(path: &Path, source: SourceKind) -> Result<(), String> {
-    if path.starts_with("/proc") {
-        return Err("it lies in /proc, which belongs to the kernel".to_owned());
-    }
-    if path == Path::new("/sys") {
-        return Err("it is /sys, which belongs to the kernel".to_owned());
-    }
-    if path.starts_with("/sys") && !is_in_sys(path, source) {
-        return Err("it lies in /sys, which belongs to the kernel".to_owned());
-    }
-    let Ok(device) = path.strip_prefix("/dev") else {
-        return Ok(());
-    };
-    match device.iter().next() {
-        None => Err(
-            "it is /dev, where the container's devices are: mount on a path in it, as /dev/shm"
-                .to_owned(),
-        ),
-        Some(name) if is_device(name) => Err(format!(
-            "/dev/{} is one of the container's devices: choose another path",
-            name.display()
-        )),
-        Some(_) => Ok(()),
-    }
-}
-
-/// Whether the kernel has what can be mounted on there, such as `/sys/fs/cgroup`: nothing can be made in
-/// `/sys`, and what is there is the same in all containers but for their network devices.
-fn is_in_sys(path: &Path, source: SourceKind) -> bool {
-    let is_directory = source == SourceKind::Directory;
-    std::fs::metadata(path).is_ok_and(|there| there.is_dir() == is_directory)
+/// The path without links of what is there, as the container's processes name it.
+fn name_in(root: BorrowedFd<'_>, path: &Path) -> Result<PathBuf, String> {
+    let found = resolve_in_root(root, path).map_err(|error| explain(&error))?;
+    Ok(Path::new("/").join(found))
 }
 
 fn kind(target: &OwnedFd) -> Result<FileType, String> {
@@ -147,5 +117,6 @@ fn explain(error: &TreeError) -> String {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 #[path = "destination_tests.rs"]
 mod tests;

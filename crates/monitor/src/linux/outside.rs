@@ -23,14 +23,17 @@ use serde_json::Value;
 
 use crate::exec::{PATH, c_strings, execve};
 use crate::failure::{OrFail, Started, not_executable, not_found, setup};
-use crate::oci::{self, BindMount, Description, Rights};
-use crate::prepare::{Bind, Pipes, SHM_SIZE, Streams, open_init, open_source, streams};
-use crate::process::end;
+use crate::input::window_size;
+use crate::linux::oci::{self, BindMount, Description, Rights};
+use crate::linux::prepare::{Bind, SHM_SIZE, open_init, open_source};
+use crate::linux::root::open_root;
+use crate::linux::start::end;
+use crate::linux::sys::Cloned;
+use crate::linux::{cgroup, child, sys, view};
+use crate::pipes::{self, Pipes, Streams};
 use crate::proto::{OutsideRuntime, StartMessage};
-use crate::root::open_root;
 use crate::status::start_time;
-use crate::sys::Cloned;
-use crate::{cgroup, channel, child, dev, sys, ulimits, user, view};
+use crate::{channel, ulimits, user};
 
 const CONFIG: &str = "config.json";
 const PROCESS: &str = "process.json";
@@ -53,7 +56,7 @@ pub(crate) fn create(message: &StartMessage, runtime: &OutsideRuntime) -> Starte
     sys::adopt_orphans().or_fail(|| "taking orphans in".to_owned())?;
     let process = &message.request.process;
     let work = Work::prepare(message, runtime)?;
-    let (streams, pipes) = streams(process)?;
+    let (streams, pipes) = pipes::make(process)?;
     let console = match process.tty {
         true => Some(UnixListener::bind(CONSOLE).or_fail(|| "making a socket".to_owned())?),
         false => None,
@@ -81,7 +84,7 @@ pub(crate) fn create(message: &StartMessage, runtime: &OutsideRuntime) -> Starte
     let terminal = terminal.inspect_err(|_| end(&process))?;
     if let (Some(terminal), Some(window)) = (&terminal, message.request.process.window) {
         // The runtime may have done it already; a program that ended at once has no size to set.
-        let _ = rustix::termios::tcsetwinsize(terminal, dev::window_size(window));
+        let _ = rustix::termios::tcsetwinsize(terminal, window_size(window));
     }
     Ok(Created {
         pid,

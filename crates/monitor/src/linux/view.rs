@@ -15,8 +15,8 @@ use rustix::mount::{
 use rustix::thread::UnshareFlags;
 
 use crate::failure::{OrFail, Started};
-use crate::mounts::attach_binds;
-use crate::prepare::Bind;
+use crate::linux::mounts::attach_binds;
+use crate::linux::prepare::Bind;
 use crate::user::{self, Identity};
 
 /// Where the root is, in the working directory.

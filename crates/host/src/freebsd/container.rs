@@ -1,0 +1,272 @@
+//! What a container has on the host: its mounts, its jail, its limits. Made before its first process
+//! starts, and taken away when the last one has ended, whoever has made it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kleene_command::Runner;
+use kleene_doors::host::{ContainerSetup, HostError, Mount, SourceKind, StartFailure};
+use kleene_doors::storage::Root;
+use kleene_types::ContainerId;
+
+use super::mounts::{self, Mounted};
+use super::params::{Params, RULESET};
+use super::record::{Record, Records};
+use super::seams::Places;
+use super::{devfs, jails, limits};
+use crate::shared::failed;
+
+/// Makes and unmakes containers.
+pub struct Containers {
+    tools: Arc<dyn Runner>,
+    places: Box<dyn Places>,
+    /// What is written down of them.
+    pub records: Records,
+    /// Whether our devfs ruleset is known to be as it should be.
+    ruleset: Mutex<bool>,
+}
+
+impl Containers {
+    /// Works with these tools on these places.
+    pub fn new(tools: Arc<dyn Runner>, places: Box<dyn Places>, records: Records) -> Self {
+        Self {
+            tools,
+            places,
+            records,
+            ruleset: Mutex::new(false),
+        }
+    }
+
+    /// Makes everything around a container's first process. What an earlier run has left is taken away
+    /// first; what fails leaves nothing.
+    ///
+    /// # Errors
+    /// [`HostError::Source`] about a mount, else [`HostError::Start`].
+    pub fn set_up(
+        &self,
+        container: &ContainerId,
+        setup: &ContainerSetup,
+        params: &Params,
+        limits: &limits::Plan,
+    ) -> Result<Record, HostError> {
+        self.clean(container)?;
+        let made = self.make(container, setup, params, limits);
+        made.map_err(|problem| {
+            if let Err(problem) = self.clean(container) {
+                let problem: &dyn std::error::Error = &problem;
+                tracing::warn!(%container, problem, "a failed start leaves traces");
+            }
+            as_start_failure(problem)
+        })
+    }
+
+    fn make(
+        &self,
+        container: &ContainerId,
+        setup: &ContainerSetup,
+        params: &Params,
+        limits: &limits::Plan,
+    ) -> Result<Record, HostError> {
+        let root = self.root_path(&setup.root)?;
+        let mut record = Record {
+            root: root.clone(),
+            jid: None,
+            devfs: params.devfs,
+            limited: limits.has_rules(),
+            paused: false,
+        };
+        self.note(container, &record)?;
+        self.mount(&root, &setup.mounts)?;
+        if params.devfs {
+            if params.own_ruleset {
+                self.ensure_ruleset()?;
+            }
+            let dev = "/dev".parse().map_err(|error| invalid("/dev", &error))?;
+            self.places
+                .mount_point(&root, &dev, SourceKind::Directory)?;
+        }
+        let path = root.to_string_lossy();
+        let given = params.for_jail(&path, &setup.hostname, setup.network);
+        let name = container.as_str();
+        jails::create(&*self.tools, name, &given)?;
+        let jail = jails::find(&*self.tools, name)?;
+        record.jid = Some(jail.jid);
+        self.note(container, &record)?;
+        limits.apply(&*self.tools, name)?;
+        Ok(record)
+    }
+
+    /// Takes away everything that a container has on the host. Goes on past what can't be taken away.
+    ///
+    /// # Errors
+    /// The first one. Then the record stays, and this can be tried again.
+    pub fn clean(&self, container: &ContainerId) -> Result<(), HostError> {
+        let Some(record) = self.read(container)? else {
+            return Ok(());
+        };
+        let tools = &*self.tools;
+        let name = container.as_str();
+        let removed = jails::ensure_removed(tools, name);
+        let freed = match record.limited {
+            true => limits::remove(tools, name),
+            false => Ok(()),
+        };
+        let cleared = mounts::clear(tools, &record.root);
+        removed.and(freed).and(cleared)?;
+        self.records
+            .remove(container)
+            .map_err(failed(format!("forgetting jail {container}")))
+    }
+
+    /// Mounts what a container that doesn't run sees in its root, for the time that somebody looks at
+    /// it. The caller calls [`Containers::clean`] then.
+    ///
+    /// # Errors
+    /// As for [`Containers::set_up`]; then nothing is mounted.
+    pub fn mount_for_a_look(
+        &self,
+        container: &ContainerId,
+        root: &Root,
+        mounts: &[Mount],
+    ) -> Result<PathBuf, HostError> {
+        self.clean(container)?;
+        let root = self.root_path(root)?;
+        let record = Record {
+            root: root.clone(),
+            jid: None,
+            devfs: false,
+            limited: false,
+            paused: false,
+        };
+        self.note(container, &record)?;
+        match self.mount(&root, mounts) {
+            Ok(()) => Ok(root),
+            Err(problem) => {
+                self.clean(container)?;
+                Err(problem)
+            }
+        }
+    }
+
+    /// What is recorded of a container.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub fn read(&self, container: &ContainerId) -> Result<Option<Record>, HostError> {
+        let record = self.records.read(container);
+        record.map_err(failed(format!("reading the record of jail {container}")))
+    }
+
+    /// Writes a container's record.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn note(&self, container: &ContainerId, record: &Record) -> Result<(), HostError> {
+        let written = self.records.write(container, record);
+        written.map_err(failed(format!("recording jail {container}")))
+    }
+
+    /// A root's directory, without links on the way.
+    ///
+    /// # Errors
+    /// It isn't there, or isn't a directory.
+    pub fn root_path(&self, root: &Root) -> Result<PathBuf, HostError> {
+        match root {
+            Root::Directory { path } => Ok(self.places.source(path)?.0),
+            Root::Overlay { .. } => Err(HostError::Unsupported(
+                "there is no overlay file system on FreeBSD".to_owned(),
+            )),
+        }
+    }
+
+    /// Makes a container's mounts in their order, each with what is mounted beneath its source: nullfs
+    /// itself doesn't show that.
+    fn mount(&self, root: &Path, mounts: &[Mount]) -> Result<(), HostError> {
+        if mounts.is_empty() {
+            return Ok(());
+        }
+        let tools = &*self.tools;
+        let before = mounts::all(tools)?;
+        let mut made = Vec::new();
+        for mount in mounts {
+            let (source, kind) = self.places.source(&mount.source)?;
+            let place = self.places.mount_point(root, &mount.destination, kind)?;
+            for (from, to) in with_children(&before, root, &source, &place) {
+                mounts::mount_nullfs(tools, &from, &to, mount.read_only)?;
+                made.push(to);
+            }
+        }
+        self.check_places(&before, &made)
+    }
+
+    /// Checks that everything was mounted where it was to be: a mount point in another mount may have
+    /// become a link meanwhile, made by somebody who writes to that. What lies elsewhere is unmounted.
+    fn check_places(&self, before: &[Mounted], made: &[PathBuf]) -> Result<(), HostError> {
+        let after = mounts::all(&*self.tools)?;
+        let is_there = |place: &PathBuf| after.iter().any(|mount| mount.place == *place);
+        let Some(missing) = made.iter().find(|place| !is_there(place)) else {
+            return Ok(());
+        };
+        let strays = after.iter().filter(|mount| {
+            mount.kind == "nullfs" && !before.contains(mount) && !made.contains(&mount.place)
+        });
+        for stray in strays {
+            mounts::ensure_unmounted(&*self.tools, &stray.place)?;
+        }
+        Err(HostError::Source(format!(
+            "nothing was mounted at '{}': a link has taken its place meanwhile; what else uses the mount \
+             that it lies in?",
+            missing.display()
+        )))
+    }
+
+    fn ensure_ruleset(&self) -> Result<(), HostError> {
+        let mut loaded = self.ruleset.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*loaded {
+            devfs::load(&*self.tools, RULESET)?;
+            *loaded = true;
+        }
+        Ok(())
+    }
+}
+
+/// A mount with those beneath its source, from the outermost on. What is mounted in the container's own
+/// root is left out: showing a root in itself has no end.
+fn with_children(
+    table: &[Mounted],
+    root: &Path,
+    source: &Path,
+    place: &Path,
+) -> Vec<(PathBuf, PathBuf)> {
+    let beneath = table.iter().filter(|mount| {
+        mount.place != source && !mount.place.starts_with(root) && mount.is_ordinary()
+    });
+    let children = beneath.filter_map(|mount| {
+        let inside = mount.place.strip_prefix(source).ok()?;
+        Some((mount.place.clone(), place.join(inside)))
+    });
+    let own = (source.to_owned(), place.to_owned());
+    let mut all: Vec<(PathBuf, PathBuf)> = std::iter::once(own).chain(children).collect();
+    // The table has mounts in the order in which they were made: a later one may hide an earlier one,
+    // and is the one that is seen.
+    all.dedup_by(|later, earlier| later.1 == earlier.1);
+    all
+}
+
+/// What stands in the way of a start, as whoever asked for it is to read it.
+fn as_start_failure(problem: HostError) -> HostError {
+    let HostError::Failed { action, source } = problem else {
+        return problem;
+    };
+    let mut message = format!("{action} failed: {source}");
+    let mut next = source.source();
+    while let Some(cause) = next {
+        message = format!("{message}: {cause}");
+        next = cause.source();
+    }
+    HostError::Start(StartFailure { code: 125, message })
+}
+
+fn invalid(what: &str, error: &dyn std::error::Error) -> HostError {
+    HostError::Unsupported(format!("'{what}' is no path: {error}"))
+}
