@@ -18,7 +18,6 @@ mod data;
 mod digest;
 mod error;
 mod filter;
-mod flags;
 mod links;
 pub mod memory;
 mod meta;

@@ -10,7 +10,6 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode};
 use rustix::io::Errno;
 
 use crate::error::{Fault, InStep, Step, TreeError};
-use crate::flags;
 use crate::meta::{Id, Meta};
 use crate::place::Place;
 use crate::sys::{self, Entry};
@@ -268,7 +267,7 @@ fn remove_leaf_or_open(
             }
         }
     }
-    match unlink(dir, name, AtFlags::empty()) {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) => Ok(Removed::Gone),
         Err(Errno::NOENT) => Ok(Removed::Missing),
         // It was replaced by a directory in the meantime (Linux says EISDIR, POSIX EPERM).
@@ -283,17 +282,9 @@ fn remove_leaf_or_open(
 }
 
 fn remove_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Fault> {
-    match unlink(parent, name, AtFlags::REMOVEDIR) {
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Err(Errno::NOENT) => Ok(()),
         other => other.step(Step::Removing),
-    }
-}
-
-/// Unlinks an entry, also where a flag of the file system (immutable and the like) keeps it.
-fn unlink(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> rustix::io::Result<()> {
-    match rustix::fs::unlinkat(dir, name, flags) {
-        Err(Errno::PERM) if flags::lift(dir, name) => rustix::fs::unlinkat(dir, name, flags),
-        other => other,
     }
 }
 

@@ -15,32 +15,12 @@ use std::path::Path;
 
 use common::{Dir, Mounted, scratch};
 use kleene_tree::{TreeError, remove_contents, remove_tree, remove_tree_at, usage};
-use rustix::fs::IFlags;
 
 fn fill(dir: &Dir) {
     fs::create_dir_all(dir.join("tree/a/b")).unwrap();
     fs::write(dir.join("tree/a/b/file"), "x").unwrap();
     fs::write(dir.join("tree/.dot"), "x").unwrap();
     fs::set_permissions(dir.join("tree/a"), fs::Permissions::from_mode(0o000)).unwrap();
-}
-
-/// Files that root can't change either, as chattr(1) makes them.
-#[test]
-fn flags_keep_nothing() {
-    let scratch = scratch();
-    let dir = Dir::new(&scratch, "dir");
-    fill(&dir);
-    let flag = |path: &str, flag| {
-        let file = File::open(dir.join(path)).unwrap();
-        rustix::fs::ioctl_setflags(&file, flag).unwrap();
-    };
-    flag("tree/a/b/file", IFlags::IMMUTABLE);
-    flag("tree/.dot", IFlags::APPEND);
-    flag("tree/a/b", IFlags::APPEND);
-    flag("tree/a", IFlags::IMMUTABLE);
-    assert!(fs::remove_file(dir.join("tree/.dot")).is_err());
-    assert!(remove_tree(dir.fd(), Path::new("tree")).unwrap());
-    assert!(!dir.join("tree").exists());
 }
 
 #[test]

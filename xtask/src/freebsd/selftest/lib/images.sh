@@ -140,9 +140,11 @@ p_immutable_files() {
 		skip "there are no file flags here"
 		return
 	}
-	t 0 k run -q --name box "$IMAGE" true
-	id=$(k ls -aq)
-	root=$(find "$PLACE/container/$id" -type f -name passwd | sed -n 's,/etc/passwd$,,p' | sed 1q)
+	t 0 k create --name box "$IMAGE" true
+	id=$OUT
+	root=$PLACE/container/$id
+	[ ! -d "$root/root" ] || root=$root/root
+	[ -d "$root/etc" ] || root=$(find "$PLACE/container/$id" -type d -name etc | sed -n '1s,/etc$,,p')
 	so "the container's files are there" test -d "$root/etc"
 	t 0 chflags schg,uarch "$root/etc/passwd" "$root/etc"
 	t 0 k container commit box immutable
