@@ -19,6 +19,9 @@ END
 	t 0 k build -t web --build-arg VERSION=2 "$WORK/context"
 	says "Step 1/"
 	says "--> Snapshot created: @"
+	snapshot=$(printf '%s\n' "$OUT" | sed -n 's/.*Snapshot created: \(@[0-9a-f]*\).*/\1/p' | sed 1q)
+	t 0 k run -q --rm "web$snapshot" sh -c 'cat /srv/site/page.txt; test ! -e /srv/site/version'
+	equals page
 	never "a link in the image led to the host's /etc" test -e /etc/kleene-selftest-page
 	t 0 k run -q --rm web
 	equals page
@@ -159,6 +162,8 @@ p_methods() {
 	complains no-such-archive
 	t fails k image create --add "$WORK/not-there" host
 	complains not-there
+	t fails k image create --update host
+	complains update
 	t fails k image create -t base:bad fetch "file://$WORK/config.yaml"
 	t 0 k lsi
 	says_not bad

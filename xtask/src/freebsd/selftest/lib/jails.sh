@@ -55,6 +55,16 @@ p_host_commands() {
 	never "it was run" test -e "$WORK/was-here"
 	t 0 k ls -aq
 	equals ""
+	daemon_end TERM
+	write_config "allow_host_commands: true"
+	daemon_start || return
+	t 0 k run -q --rm -J "exec.prestart=touch '$WORK/before start'" -J "exec.poststop=touch $WORK/after-stop" "$IMAGE" true
+	so "it ran before the start" test -e "$WORK/before start"
+	soon "it ran after the end" test -e "$WORK/after-stop"
+	t 125 k run -q --rm -J exec.prestart=false "$IMAGE" true
+	daemon_end TERM
+	write_config ""
+	daemon_start
 }
 
 p_drivers() {

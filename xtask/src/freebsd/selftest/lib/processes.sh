@@ -165,6 +165,13 @@ bye'
 	# Removing by force asks first, too, and waits for the answer.
 	t 0 k stop -t 0s deaf
 	t 0 k rm -f deaf polite
+	t 0 k run -d --name asked -J 'exec.stop=touch /stop' -J stop.timeout=60 "$IMAGE" \
+		sh -c 'echo ready; while [ ! -e /stop ]; do sleep 0.1; done; exit 9'
+	soon "asked is ready" logged asked ready
+	t 0 k stop asked
+	t 0 k inspect asked
+	says '"exit_code": 9'
+	t 0 k rm asked
 	t 0 k ls -aq
 	equals ""
 }
