@@ -26,6 +26,7 @@ use kleene_types::{
 use rustix::fs::{Mode, OFlags};
 
 use super::container::Containers;
+use super::looks::Looks;
 use super::params::Params;
 use super::places::OnDisk;
 use super::record::{Record, Records};
@@ -67,6 +68,7 @@ pub struct FreeBsdHost {
     monitors: Box<dyn Monitors>,
     instances: Instances,
     containers: Containers,
+    looks: Looks,
     host_commands: bool,
 }
 
@@ -116,6 +118,7 @@ impl FreeBsdHost {
             tools,
             monitors,
             instances,
+            looks: Looks::default(),
             host_commands,
         };
         room.sweep()?;
@@ -323,12 +326,11 @@ impl FreeBsdHost {
                 work(open(&self.containers.root_path(root)?)?.as_fd())
             }
             FilesOf::Stopped { root, mounts } => {
-                // Any name does that no other look has at the same time.
-                let look = ContainerId::random();
-                let path = self.containers.mount_for_a_look(&look, root, mounts)?;
-                let done = open(&path).and_then(|root| work(root.as_fd()));
-                let cleaned = self.containers.clean(&look);
-                done.and_then(|value| cleaned.map(|()| value))
+                let root = self.containers.root_path(root)?;
+                self.looks.begin(&self.containers, &root, mounts)?;
+                let done = open(&root).and_then(|root| work(root.as_fd()));
+                let ended = self.looks.end(&self.containers, &root);
+                done.and_then(|value| ended.map(|()| value))
             }
         }
     }
@@ -556,8 +558,10 @@ impl Host for FreeBsdHost {
         if record.paused {
             self.set_paused(container, init, false)?;
         }
-        // One that is to persist isn't to any more.
-        jails::end_with_last_process(tools, container.as_str())
+        match record.persists {
+            true => jails::end_with_last_process(tools, container.as_str()),
+            false => Ok(()),
+        }
     }
 
     fn kill(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
