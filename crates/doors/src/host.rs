@@ -504,6 +504,12 @@ pub trait Host: Send + Sync {
     /// [`HostError::Start`] with the exit code to report; then nothing of it is left.
     fn start(&self, request: &StartRequest) -> Result<Started, HostError>;
 
+    /// The number by which this system knows a running container (a jail's on FreeBSD); `None` where
+    /// that is the id of its first process.
+    fn number(&self, _container: &ContainerId) -> Option<u32> {
+        None
+    }
+
     /// A new client's stream to a running execution instance.
     ///
     /// # Errors

@@ -112,6 +112,9 @@ impl Host for SteppedHost {
     fn hooks(&self, params: &[String], cmd: &[String]) -> Result<Hooks, HostError> {
         self.inner.hooks(params, cmd)
     }
+    fn number(&self, container: &ContainerId) -> Option<u32> {
+        self.inner.number(container)
+    }
     fn run_host_command(
         &self,
         container: &ContainerId,

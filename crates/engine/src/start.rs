@@ -249,7 +249,7 @@ impl Engine {
         }
         let init = Init {
             exec: exec.id.clone(),
-            pid,
+            number: self.host.number(&container.id).unwrap_or(pid),
             paused: false,
         };
         self.running.insert(container.id.clone(), init);

@@ -509,6 +509,11 @@ impl Host for FreeBsdHost {
         self.monitor(&order).inspect_err(|_| self.undo(request))
     }
 
+    fn number(&self, container: &ContainerId) -> Option<u32> {
+        let record = self.containers.read(container).ok()??;
+        u32::try_from(record.jid?).ok()
+    }
+
     fn attach(&self, exec: &ExecId) -> Result<UnixStream, HostError> {
         self.say(exec, &Frame::Attach)
     }

@@ -60,6 +60,10 @@ impl Host for PipeHost {
         self.inner.hooks(params, cmd)
     }
 
+    fn number(&self, container: &ContainerId) -> Option<u32> {
+        self.inner.number(container)
+    }
+
     fn run_host_command(
         &self,
         container: &ContainerId,
