@@ -174,7 +174,7 @@ common_points() {
 	point "images that can't be made" p_methods
 	point "files with flags are removed" p_immutable_files
 	point "containers outlive the daemon" p_daemon_killed
-	point "a daemon is killed in the middle of its work" p_killed_in_the_middle
+	point "a daemon is killed in the middle of its work" p_killed_twice
 }
 
 freebsd_points() {
@@ -188,12 +188,10 @@ short_points() {
 	point "a new volume is filled with the image's files, once" p_volume_populate
 	point "directories and files of the host are mounted" p_nullfs
 	point "links that lead out stay inside" p_links_stay_inside
-	point "exit codes are the command's own" p_exit_codes
 	point "files are copied in and out; diff" p_copy
 	point "a Dockerfile is built" p_build
-	point "images that are in use are kept; tags" p_image_names
 	point "files with flags are removed" p_immutable_files
-	point "a daemon is killed in the middle of its work" p_killed_in_the_middle
+	point "a daemon is killed in the middle of its work" p_killed_once
 	point "four containers at once" p_four
 }
 

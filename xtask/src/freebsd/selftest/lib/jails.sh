@@ -97,7 +97,7 @@ p_devices() {
 	unknown=
 	for node in $OUT; do
 		case ${node#./} in
-		. | null | zero | full | random | urandom | tty | console | ptmx | stdin | stdout | stderr | core) ;;
+		. | ctty | null | zero | full | random | urandom | tty | console | ptmx | stdin | stdout | stderr | core) ;;
 		fd | fd/* | pts | pts/* | pty* | shm | mqueue) ;;
 		*) unknown="$unknown ${node#./}" ;;
 		esac

@@ -37,7 +37,7 @@ p_limits() {
 	if [ "$OS" != FreeBSD ]; then
 		return
 	fi
-	t any k run -q --rm --memory 48m "$IMAGE" sh -c 'dd if=/dev/zero of=/dev/null bs=200m count=1 && echo survived'
+	t any k run -q --rm --memory 32m "$IMAGE" sh -c 'dd if=/dev/zero of=/dev/null bs=100m count=1 && echo survived'
 	says_not survived
 	t 0 k run -d --name box --memory 64m --pids-limit 20 "$IMAGE" sleep 600
 	t 0 k ls -q
@@ -75,6 +75,6 @@ p_quota() {
 		return
 	}
 	# Noise: what is compressed doesn't count.
-	t any k run -q --rm --storage-quota 8m "$IMAGE" sh -c 'dd if=/dev/random of=/file bs=65536 count=320 && sync'
+	t any k run -q --rm --storage-quota 8m "$IMAGE" sh -c 'dd if=/dev/random of=/file bs=65536 count=192 && sync'
 	complains "Disc quota exceeded"
 }

@@ -38,8 +38,12 @@ few_jails() {
 	[ "$(jls name | grep -c "^[0-9a-f]\{12\}$")" -le "$1" ]
 }
 
-p_killed_in_the_middle() {
-	for round in 1 2; do
+p_killed_once() { killed_in_the_middle 2; }
+p_killed_twice() { killed_in_the_middle '1 3'; }
+
+# killed_in_the_middle NUMBERS: kills the daemon when so many containers are on the disk, once for each number.
+killed_in_the_middle() {
+	for round in $1; do
 		i=0
 		while [ "$i" -lt 4 ]; do
 			i=$((i + 1))

@@ -140,16 +140,19 @@ p_volume_names() {
 p_nullfs() {
 	mkdir -p "$WORK/host"
 	echo text >"$WORK/host/file"
-	t 0 run_sh -m "$WORK/host:/mnt" 'echo new > /mnt/new; cat /mnt/file'
-	equals text
+	# The inner mount is given first, and belongs in the outer one.
+	t 0 run_sh -m "$WORK/host:/mnt" -m "$WORK/host:/mnt2:ro" -m "$WORK/host/file:/deep/er/file:ro" \
+		-m "$WORK/host/file:/etc/group" -m "inner:/data/in/ner" -m "outer:/data" \
+		'echo new > /mnt/new; cat /mnt/file /mnt2/new /deep/er/file /etc/group
+		echo o > /data/o; echo i > /data/in/ner/i
+		touch /mnt2/refused && echo wrong; (echo x > /deep/er/file) && echo wrong; exit 0'
+	equals 'text
+new
+text
+text'
 	so "the file is on the host" grep -qx new "$WORK/host/new"
-	t fails run_sh -m "$WORK/host:/mnt:ro" 'echo x > /mnt/refused'
-	never "it was written" test -e "$WORK/host/refused"
-	t 0 run_sh -m "$WORK/host/file:/deep/er/file:ro" 'cat /deep/er/file; echo x > /deep/er/file || exit 0; exit 9'
-	equals text
-	t 0 run_sh -m "$WORK/host/file:/etc/group" 'cat /etc/group'
-	equals text
-	t 0 run_sh -m "inner:/data/in/ner" -m "outer:/data" 'echo o > /data/o; echo i > /data/in/ner/i'
+	never "a read-only mount was written to" test -e "$WORK/host/refused"
+	so "the host's file is as it was" grep -qx text "$WORK/host/file"
 	so "inner mounts are inner" test -f "$PLACE/volumes/inner/i" -a ! -e "$PLACE/volumes/outer/in/ner/i"
 	t 0 k volume rm inner outer
 }
@@ -177,12 +180,15 @@ p_nullfs_missing() {
 
 p_links_stay_inside() {
 	ls -A /etc >"$WORK/etc-before"
+	echo text >"$WORK/host/file"
+	set --
 	for trap in absolute climbing; do
-		where=$SITE/traps/$trap/kleene-escape
-		t 0 run_sh -m "v:$where/deep" "touch $where/deep/x; ls /etc"
-		says kleene-escape
-		t 0 run_sh -m "$WORK/host/file:$where-file" "ls /etc"
-		says kleene-escape-file
+		where=$SITE/traps/$trap/kleene-escape-$trap
+		set -- "$@" -m "v:$where/deep" -m "$WORK/host/file:$where-file"
+	done
+	t 0 run_sh "$@" "touch $where/deep/x; ls /etc"
+	for name in absolute climbing absolute-file climbing-file; do
+		says "kleene-escape-$name"
 	done
 	t 0 k create --name box "$IMAGE" sleep 600
 	t 0 k cp "$WORK/host/file" "box:$SITE/traps/climbing/kleene-escape"
