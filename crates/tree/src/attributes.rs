@@ -149,7 +149,8 @@ pub(crate) fn apply_entry(
     let list = xattrs.list()?;
     let node = Node::Entry(dir, name);
     let mut skipped = set(&list, When::Before, node)? + set(&list, When::After, node)?;
-    if meta.kind != rustix::fs::FileType::Symlink {
+    // Linux's links have no modes of their own.
+    if meta.kind != rustix::fs::FileType::Symlink || cfg!(target_os = "freebsd") {
         chmod_entry(dir, name, meta).step(Step::SettingMode)?;
     }
     rustix::fs::utimensat(dir, name, &meta.times.stamps(), AtFlags::SYMLINK_NOFOLLOW)

@@ -246,6 +246,25 @@ fn flags_that_cannot_be_held_are_counted() {
 }
 
 #[test]
+fn modes_of_links_are_kept() {
+    let scratch = scratch();
+    let [source, target, unpacked] =
+        ["source", "target", "unpacked"].map(|name| Dir::new(&scratch, name));
+    symlink("nowhere", source.join("link")).unwrap();
+    run(
+        "chmod",
+        &["-h", "701", source.join("link").to_str().unwrap()],
+    );
+    copy(&source, &target);
+    assert_same(&source.path, &target.path);
+    let mut archive = Vec::new();
+    let dot = Path::new(".");
+    pack_tar(source.fd(), dot, dot, &mut archive).unwrap();
+    unpack(&archive, &unpacked);
+    assert_same(&source.path, &unpacked.path);
+}
+
+#[test]
 fn sockets_are_left_out_of_copies() {
     let scratch = scratch();
     let [source, target] = ["source", "target"].map(|name| Dir::new(&scratch, name));

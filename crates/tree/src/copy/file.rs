@@ -112,7 +112,7 @@ impl Settings {
         if let Some((uid, gid)) = self.owner {
             (meta.uid, meta.gid) = (uid, gid);
         }
-        if let Some(mode) = self.mode {
+        if let Some(mode) = self.mode.filter(|_| meta.kind != FileType::Symlink) {
             meta.mode = mode;
         }
         meta

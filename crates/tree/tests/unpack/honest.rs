@@ -185,7 +185,9 @@ fn unpacks_sparse_files_in_all_formats() {
             &content[899_999..900_101],
             [vec![0], vec![b'b'; 100], vec![0]].concat()
         );
-        assert!(fs::metadata(room.root.join("sparse")).unwrap().blocks() < 100);
+        // UFS has large blocks, and one at the end of each file.
+        let few = if LINUX { 100 } else { 300 };
+        assert!(fs::metadata(room.root.join("sparse")).unwrap().blocks() < few);
         assert_eq!(room.read("after"), "x");
     }
 }
