@@ -23,7 +23,7 @@ or in memory, and then a few points with plain directories; plain directories al
   --pool NAME       use a dataset of this pool
   --no-zfs          use plain directories only
 
-  --only PATTERN    play only the points whose name has this in it
+  --only TEXT       play only the points whose name has this in it; several: 'one|other'
   --work DIRECTORY  put temporary files there
   --keep            leave everything as it is at the end, to look around in
   --help

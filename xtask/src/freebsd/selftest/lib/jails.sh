@@ -36,11 +36,11 @@ p_jail_parameters() {
 	t 0 k run -d --name box -J host.hostname=mars -J allow.raw_sockets -J enforce_statfs=1 "$IMAGE" sleep 600
 	t 0 k ls -q
 	t 0 jls -j "$OUT" host.hostname allow.raw_sockets enforce_statfs
-	equals "mars 1 1"
+	equals "mars true 1"
 	t 0 k exec -q box hostname
 	equals mars
 	t 0 k rm -f box
-	for parameter in path=/ name=x jid=7 command=/bin/sh exec.start=/bin/sh exec.prestart=/usr/bin/true \
+	for parameter in path=/ name=x jid=7 command=/bin/sh exec.prestart=/usr/bin/true \
 		exec.poststop=/usr/bin/true allow.flying mount.fstab=/etc/fstab; do
 		t fails k run -q --rm -J "$parameter" "$IMAGE" true
 		complains "${parameter%%=*}"
@@ -111,7 +111,7 @@ p_devices() {
 }
 
 p_other_systems() {
-	for flag in --io-weight=50 --shm-size=8m --init; do
+	for flag in --io-weight=50 --shm-size=8m --ulimit=msgqueue=10; do
 		t fails k create "$flag" "$IMAGE" true
 		complains FreeBSD
 	done

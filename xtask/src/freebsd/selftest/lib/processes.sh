@@ -145,7 +145,7 @@ bye'
 	t 1 k stop deaf
 	complains "not running"
 	t 0 k rm deaf polite
-	t 0 k run -d --name asked -J 'exec.stop=touch /stop' -J stop.timeout=60 "$IMAGE" \
+	t 0 k run -d --name asked -J 'exec.stop=touch /stop; sleep 2' -J stop.timeout=60 "$IMAGE" \
 		sh -c 'echo ready; while [ ! -e /stop ]; do sleep 0.1; done; exit 9'
 	soon "asked is ready" logged asked ready
 	t 0 k stop asked

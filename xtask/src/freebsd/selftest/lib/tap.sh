@@ -18,9 +18,24 @@ have() {
 
 # point NAME FUNCTION: plays a point, unless --only asks for others.
 point() {
-	case "$PLAN: $1" in
-	*$ONLY*) play "$1" "$2" ;;
-	esac
+	! wanted "$PLAN: $1" || play "$1" "$2"
+}
+
+# wanted NAME: whether --only asks for this point: for any whose name has one of its parts in it.
+wanted() {
+	[ -n "$ONLY" ] || return 0
+	fields=$IFS
+	IFS='|'
+	for part in $ONLY; do
+		case $1 in
+		*"$part"*)
+			IFS=$fields
+			return 0
+			;;
+		esac
+	done
+	IFS=$fields
+	return 1
 }
 
 # play NAME FUNCTION: plays a point in any case; its exit status tells whether all was well.
