@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -171,7 +171,14 @@ impl Container<'_> {
             source: source.into(),
             destination,
             read_only,
+            nosuid: false,
         });
+        self
+    }
+
+    /// Makes the mount that was asked for last a nosuid one.
+    pub fn nosuid(mut self) -> Self {
+        self.setup.mounts.last_mut().unwrap().nosuid = true;
         self
     }
 
@@ -506,4 +513,37 @@ pub fn check_meeting_mounts(world: &World) {
         .mount(one.join("here"), "/l/in/b/b/file", false);
     let script = "cat /a/b/here /l/in/here /l/in/b/here /a/b/in/b/b/file";
     assert_eq!(nested.run(&["sh", "-c", script]).ok(), "onetwooneone");
+}
+
+/// Set-user-id programs, on a mount and on one beneath it, change the user where that isn't refused.
+pub fn check_nosuid_mounts(world: &World) {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    // The host's id(1) with its libraries: busybox gives up what it doesn't need.
+    for libraries in ["lib", "lib64"] {
+        symlink(format!("usr/{libraries}"), world.image.join(libraries)).unwrap();
+    }
+    let data = world.tmp.path().join("data");
+    let inner = data.join("inner");
+    for directory in [&data, &inner] {
+        fs::create_dir(directory).unwrap();
+        let size = c"size=1m,mode=755";
+        mount("none", directory, "tmpfs", MountFlags::empty(), size).unwrap();
+        let program = directory.join("id");
+        fs::copy("/usr/bin/id", &program).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    }
+    let script = Process {
+        user: "www".into(),
+        ..process(&["sh", "-c", "/data/id -u; /data/inner/id -u"])
+    };
+    let plain = || world.container().mount("/usr", "/usr", true);
+    let runs = [
+        plain().mount(&data, "/data", false),
+        plain().mount(&data, "/data", false).nosuid(),
+        plain().mount(&data, "/data", true).nosuid(),
+    ]
+    .map(|container| container.run_process(script.clone()));
+    unmount(&data, UnmountFlags::DETACH).unwrap();
+    let seen = runs.map(|run| run.ok());
+    assert_eq!(seen, ["0\n0\n", "80\n80\n", "80\n80\n"]);
 }
