@@ -46,6 +46,8 @@ async fn volumes() {
         "type": "volume",
     }]);
     assert_eq!(shown["mountpoints"], wanted);
+    let keys: Vec<&String> = shown["volume"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["created", "dataset", "mountpoint", "name"]);
     let (_, shown) = daemon
         .get(&format!("/containers/{container}/inspect"))
         .await;
@@ -54,8 +56,6 @@ async fn volumes() {
         "source": "/", "type": "nullfs",
     });
     assert_eq!(shown["container_mountpoints"][1], wanted);
-    let keys: Vec<&String> = shown["volume"].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["created", "dataset", "mountpoint", "name"]);
     let used = message(daemon.delete("/volumes/new").await, 409);
     assert!(used.contains(&container), "{used}");
     assert_eq!(
