@@ -132,6 +132,9 @@ pub struct MountPointConfig {
     /// Whether the container can only read it.
     #[serde(default)]
     pub read_only: bool,
+    /// Whether set-user-id and set-group-id bits have no effect there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nosuid: bool,
 }
 
 /// A mount of a container.
@@ -143,6 +146,9 @@ pub struct MountPoint {
     pub destination: String,
     /// Whether the container can only read it.
     pub read_only: bool,
+    /// Whether set-user-id and set-group-id bits have no effect there. Left out when they have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nosuid: bool,
     /// Name of a volume, or an absolute path on the host.
     pub source: String,
     /// `volume` or `nullfs`.
@@ -277,7 +283,7 @@ pub struct ContainerSummary {
     /// Bytes that its own files occupy, when they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Its mounts, as `SOURCE:DESTINATION[:ro]`.
+    /// Its mounts, as `SOURCE:DESTINATION`, with `:ro`, `:nosuid` or `:ro,nosuid` where that is so.
     #[serde(default)]
     pub mounts: Vec<String>,
 }

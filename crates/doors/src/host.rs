@@ -41,6 +41,8 @@ pub struct Mount {
     pub destination: ContainerPath,
     /// Recursively read-only.
     pub read_only: bool,
+    /// Set-user-id and set-group-id bits have no effect, recursively.
+    pub nosuid: bool,
 }
 
 /// How a container reaches the network.

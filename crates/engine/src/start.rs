@@ -333,6 +333,7 @@ impl Engine {
             source,
             destination: spec.destination.clone(),
             read_only: spec.read_only,
+            nosuid: spec.nosuid,
         })
     }
 }

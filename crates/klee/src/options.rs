@@ -25,7 +25,7 @@ pub struct ContainerOptions {
     pub env: Vec<String>,
 
     /// Mount a volume, or a directory or file of the host, into the container
-    #[arg(short, long, value_name = "SOURCE:DESTINATION[:rw|ro]")]
+    #[arg(short, long, value_name = "SOURCE:DESTINATION[:OPTION[,OPTION]]")]
     pub mount: Vec<String>,
 
     /// Set a jail parameter, in place of the default one
@@ -367,7 +367,7 @@ pub fn environment(texts: &[String]) -> Result<Vec<String>, CommandError> {
     Ok(variables)
 }
 
-/// `SOURCE:DESTINATION[:rw|ro]`. Scripts tell a malformed one by exit code 125.
+/// `SOURCE:DESTINATION[:OPTION[,OPTION]]`. Scripts tell a malformed one by exit code 125.
 fn mount(text: &str) -> Result<MountPointConfig, CommandError> {
     let spec: MountSpec = text.parse().map_err(|error| {
         let error = CommandError::usage(format!("{error}")).own();
@@ -382,6 +382,7 @@ fn mount(text: &str) -> Result<MountPointConfig, CommandError> {
         source: spec.kind.source().to_owned(),
         destination: spec.destination.as_str().to_owned(),
         read_only: spec.read_only,
+        nosuid: spec.nosuid,
     })
 }
 
@@ -472,7 +473,11 @@ mod tests {
     fn mounts() {
         let volume = mount("v:/a:ro").unwrap();
         assert_eq!((volume.kind.as_str(), volume.read_only), ("volume", true));
-        assert_eq!(mount("/h:/a").unwrap().kind, "nullfs");
+        let directory = mount("/h:/a:nosuid").unwrap();
+        assert_eq!(
+            (directory.kind.as_str(), directory.nosuid),
+            ("nullfs", true)
+        );
         let error = mount("a:/b:ro:x").unwrap_err();
         assert!(error.message.contains("Max 3 elements"));
         assert_eq!(error.exit, Exit::OwnFailure);

@@ -36,7 +36,8 @@ async fn volumes() {
         .collect();
     assert_eq!(names, ["new", "old"], "the newest comes first");
     let mount = json!({"type": "volume", "source": "new", "destination": "/d", "read_only": true});
-    let config = json!({"image": "base", "network_driver": "host", "mounts": [mount]});
+    let nosuid = json!({"type": "nullfs", "source": "/", "destination": "/n", "nosuid": true});
+    let config = json!({"image": "base", "network_driver": "host", "mounts": [mount, nosuid]});
     let container = id_of(daemon.post("/containers/create", config).await, 201);
     let (status, shown) = daemon.get("/volumes/new/inspect").await;
     assert_eq!(status, 200);
@@ -47,6 +48,14 @@ async fn volumes() {
     assert_eq!(shown["mountpoints"], wanted);
     let keys: Vec<&String> = shown["volume"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["created", "dataset", "mountpoint", "name"]);
+    let (_, shown) = daemon
+        .get(&format!("/containers/{container}/inspect"))
+        .await;
+    let wanted = json!({
+        "container_id": container, "destination": "/n", "nosuid": true, "read_only": false,
+        "source": "/", "type": "nullfs",
+    });
+    assert_eq!(shown["container_mountpoints"][1], wanted);
     let used = message(daemon.delete("/volumes/new").await, 409);
     assert!(used.contains(&container), "{used}");
     assert_eq!(

@@ -14,7 +14,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use common::{World, check_meeting_mounts, groups, mounted_beneath, process};
+use common::{World, check_meeting_mounts, check_nosuid_mounts, groups, mounted_beneath, process};
 use kleene_doors::host::{Host, Network, Probe};
 use kleene_doors::storage::Root;
 
@@ -219,6 +219,12 @@ fn read_only_mounts_are_so_recursively() {
         "{seen:?}"
     );
     assert_eq!(writable.code, Some(0));
+}
+
+#[test]
+fn nosuid_mounts_are_so_recursively() {
+    let world = World::new();
+    check_nosuid_mounts(&world);
 }
 
 #[test]

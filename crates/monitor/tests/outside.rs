@@ -13,7 +13,10 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{Container, World, check_meeting_mounts, groups, mounted_beneath, process, terminal};
+use common::{
+    Container, World, check_meeting_mounts, check_nosuid_mounts, groups, mounted_beneath, process,
+    terminal,
+};
 use kleene_doors::frames::Frame;
 use kleene_doors::host::{Host, Probe, Process, Stdin, WindowSize};
 use kleene_types::{ByteSize, Init};
@@ -69,6 +72,11 @@ fn streams_and_exit_codes_are_passed_on() {
 #[test]
 fn mounts_that_would_hide_each_other_are_refused() {
     check_meeting_mounts(&runc());
+}
+
+#[test]
+fn nosuid_mounts_are_so_recursively() {
+    check_nosuid_mounts(&runc());
 }
 
 #[test]

@@ -276,3 +276,18 @@ impl ExecRecord {
         self.started.is_some() && self.ended.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_from_before_nosuid_are_read() {
+        let old = r#"{"type":"volume","source":"v","destination":"/a","read_only":true}"#;
+        let mount: MountSpec = serde_json::from_str(old).unwrap();
+        assert_eq!(mount.to_string(), "v:/a:ro");
+        let mount: MountSpec = "v:/a:nosuid".parse().unwrap();
+        let written = serde_json::to_string(&mount).unwrap();
+        assert_eq!(serde_json::from_str::<MountSpec>(&written).unwrap(), mount);
+    }
+}

@@ -35,8 +35,9 @@ impl MountKind {
     }
 }
 
-/// One mount of a container. Its text is `SOURCE:DESTINATION[:rw|ro]`; a source that begins with
-/// `/` is a nullfs mount, anything else a volume.
+/// One mount of a container. Its text is `SOURCE:DESTINATION[:OPTION[,OPTION…]]`; a source that
+/// begins with `/` is a nullfs mount, anything else a volume. The options are `rw` or `ro`, and
+/// `nosuid`, in any order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MountSpec {
     /// What is mounted.
@@ -46,6 +47,9 @@ pub struct MountSpec {
     pub destination: ContainerPath,
     /// Whether the container can only read it.
     pub read_only: bool,
+    /// Whether set-user-id and set-group-id bits have no effect there. Older records don't say it.
+    #[serde(default)]
+    pub nosuid: bool,
 }
 
 /// Why a text is not a mount.
@@ -57,9 +61,14 @@ pub enum MountSpecError {
     /// Fewer than two parts.
     #[error("invalid mount format '{0}'. Must have at least 2 elements separated by ':'.")]
     TooFew(String),
-    /// The third part is neither `ro` nor `rw`.
+    /// The third part is one word, and no option.
     #[error("invalid mount format '{0}'. Last element should be either 'ro' or 'rw'.")]
     Mode(String),
+    /// The third part is a list with something else in it, or with something twice.
+    #[error(
+        "invalid mount format '{0}'. The options are 'ro' or 'rw', and 'nosuid', each at most once."
+    )]
+    Options(String),
     /// The source looks like a relative path.
     #[error(
         "invalid mount source '{0}': a path on the host must be absolute (begin with '/'), and a \
@@ -85,7 +94,7 @@ pub enum MountSpecError {
 }
 
 impl MountSpec {
-    /// Puts a mount together from its parts as users give them.
+    /// Puts a mount together from its parts as users give them; set-user-id bits have their effect.
     ///
     /// # Errors
     /// When the source is neither an absolute path nor a volume's name, or the destination isn't an
@@ -105,6 +114,7 @@ impl MountSpec {
             kind,
             destination,
             read_only,
+            nosuid: false,
         })
     }
 
@@ -138,21 +148,44 @@ impl FromStr for MountSpec {
     fn from_str(text: &str) -> Result<Self, MountSpecError> {
         let parts: Vec<&str> = text.split(':').collect();
         match parts.as_slice() {
-            [source, destination] | [source, destination, "rw"] => {
-                Self::new(source, destination, false)
-            }
-            [source, destination, "ro"] => Self::new(source, destination, true),
-            [_, _, _] => Err(MountSpecError::Mode(text.to_owned())),
+            [source, destination] => Self::new(source, destination, false),
+            [source, destination, list] => match options(list) {
+                Some((read_only, nosuid)) => Ok(Self {
+                    nosuid,
+                    ..Self::new(source, destination, read_only)?
+                }),
+                None if list.contains(',') => Err(MountSpecError::Options(text.to_owned())),
+                None => Err(MountSpecError::Mode(text.to_owned())),
+            },
             [] | [_] => Err(MountSpecError::TooFew(text.to_owned())),
             _ => Err(MountSpecError::TooMany(text.to_owned())),
         }
     }
 }
 
+/// Whether a list of options means a read-only and a nosuid mount. `None` when it is no such list.
+fn options(list: &str) -> Option<(bool, bool)> {
+    let mut read_only = None;
+    let mut nosuid = false;
+    for option in list.split(',') {
+        match option {
+            "ro" | "rw" if read_only.is_none() => read_only = Some(option == "ro"),
+            "nosuid" if !nosuid => nosuid = true,
+            _ => return None,
+        }
+    }
+    Some((read_only.unwrap_or(false), nosuid))
+}
+
 impl fmt::Display for MountSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = if self.read_only { ":ro" } else { "" };
-        write!(f, "{}:{}{mode}", self.kind.source(), self.destination)
+        let options = match (self.read_only, self.nosuid) {
+            (false, false) => "",
+            (true, false) => ":ro",
+            (false, true) => ":nosuid",
+            (true, true) => ":ro,nosuid",
+        };
+        write!(f, "{}:{}{options}", self.kind.source(), self.destination)
     }
 }
 
@@ -162,12 +195,22 @@ mod tests {
 
     #[test]
     fn forms() {
-        for text in ["vol:/app", "vol:/app:ro", "/host/dir:/app", "/f:/etc/f:ro"] {
+        for text in [
+            "vol:/app",
+            "vol:/app:ro",
+            "vol:/app:nosuid",
+            "/host/dir:/app",
+            "/f:/etc/f:ro,nosuid",
+        ] {
             assert_eq!(text.parse::<MountSpec>().unwrap().to_string(), text);
         }
         let spec: MountSpec = "v:/a:rw".parse().unwrap();
         assert!(!spec.read_only);
         assert_eq!(spec.kind.name(), "volume");
+        let spec: MountSpec = "v:/a:nosuid,rw".parse().unwrap();
+        assert_eq!((spec.read_only, spec.nosuid), (false, true));
+        let spec: MountSpec = "v:/a:nosuid,ro".parse().unwrap();
+        assert_eq!((spec.read_only, spec.nosuid), (true, true));
     }
 
     #[test]
@@ -175,7 +218,24 @@ mod tests {
         let message = |text: &str| text.parse::<MountSpec>().unwrap_err().to_string();
         assert!(message("a").contains("at least 2"));
         assert!(message("a:/b:ro:x").contains("Max 3"));
-        assert!(message("a:/b:").contains("'ro' or 'rw'"));
+        for text in ["a:/b:", "a:/b:rx", "a:/b:suid"] {
+            let end = "Last element should be either 'ro' or 'rw'.";
+            assert_eq!(
+                message(text),
+                format!("invalid mount format '{text}'. {end}")
+            );
+        }
+        for list in [
+            "ro,rw",
+            "ro,ro",
+            "nosuid,nosuid",
+            "ro,",
+            ",nosuid",
+            "ro,suid",
+        ] {
+            let message = message(&format!("a:/b:{list}"));
+            assert!(message.contains("each at most once"), "{message}");
+        }
         assert!(message("./a:/b").contains("must be absolute"));
         assert!(message("..:/b").contains("must be absolute"));
         assert!(message(":/b").contains("can't be empty"));

@@ -107,6 +107,7 @@ impl Stage {
                     source: shown.source,
                     destination,
                     read_only: shown.read_only,
+                    nosuid: false,
                 });
             }
         }

@@ -142,6 +142,7 @@ fn script_mount(directory: &WorkDirectory) -> Result<Mount, EngineError> {
         source: directory.path().join("script"),
         destination,
         read_only: true,
+        nosuid: false,
     })
 }
 

@@ -388,6 +388,7 @@ fn declare_volumes(image: &ImageConfig, mounts: &mut Vec<MountSpec>) -> Vec<Volu
             kind: MountKind::Volume(name.clone()),
             destination: destination.clone(),
             read_only: false,
+            nosuid: false,
         });
         volumes.push(name);
     }

@@ -41,6 +41,7 @@ fn request(program: &str, place: Option<ExecId>) -> StartRequest {
             source: PathBuf::from("/k/volumes/v"),
             destination: "/srv/data".parse().unwrap(),
             read_only: false,
+            nosuid: false,
         }],
         network: Network::Host,
         limits: Default::default(),
@@ -399,6 +400,7 @@ fn files_are_copied_in_and_out() {
             source: PathBuf::from("/k/volumes/v"),
             destination: "/srv/data".parse().unwrap(),
             read_only,
+            nosuid: false,
         }]
     };
     let of = |read_only| FilesOf::Stopped {

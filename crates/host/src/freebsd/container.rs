@@ -183,7 +183,7 @@ impl Containers {
             let (source, kind) = self.places.source(&mount.source)?;
             let place = self.places.mount_point(root, &mount.destination, kind)?;
             for (from, to) in with_children(&before, root, &source, &place) {
-                mounts::mount_nullfs(tools, &from, &to, mount.read_only)?;
+                mounts::mount_nullfs(tools, &from, &to, mount)?;
                 made.push((from, to));
             }
         }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use kleene_command::{Argv, CommandError, Runner};
-use kleene_doors::host::HostError;
+use kleene_doors::host::{HostError, Mount};
 use serde::Deserialize;
 
 use super::{failed, list, run};
@@ -55,7 +55,8 @@ pub fn all(runner: &dyn Runner) -> Result<Vec<Mounted>, HostError> {
     list(runner, &command, ["mount", "mounted"], "listing mounts")
 }
 
-/// Mounts a directory or a file over another one. Mounts beneath the source don't show.
+/// Mounts a directory or a file over another one, with the options of the container's mount that it is
+/// made for. Mounts beneath the source don't show.
 ///
 /// # Errors
 /// What mount_nullfs(8) says.
@@ -63,9 +64,14 @@ pub fn mount_nullfs(
     runner: &dyn Runner,
     source: &Path,
     place: &Path,
-    read_only: bool,
+    mount: &Mount,
 ) -> Result<(), HostError> {
-    let options: &[&str] = if read_only { &["-o", "ro"] } else { &[] };
+    let options: &[&str] = match (mount.read_only, mount.nosuid) {
+        (false, false) => &[],
+        (true, false) => &["-o", "ro"],
+        (false, true) => &["-o", "nosuid"],
+        (true, true) => &["-o", "ro,nosuid"],
+    };
     let command = Argv::new("mount_nullfs")
         .args(options.iter().copied())
         .arg(source)
@@ -196,16 +202,32 @@ mod tests {
         ensure_unmounted(&runner, Path::new(&dev)).unwrap_err();
     }
 
+    fn asked(read_only: bool, nosuid: bool) -> Mount {
+        Mount {
+            source: "/asked".into(),
+            destination: "/asked".parse().unwrap(),
+            read_only,
+            nosuid,
+        }
+    }
+
     #[test]
     fn directories_and_files_are_mounted() {
         let (volume, place) = ("/zroot/kleene/volumes/my-vol", format!("{ROOT}/mnt"));
         let runner = sample(&["mount_nullfs", "-o", "ro", volume, &place], success);
-        mount_nullfs(&runner, Path::new(volume), Path::new(&place), true).unwrap();
-        runner.finish().unwrap();
+        let mount = |runner: &Scripted, source: &str, place: &str, like: &Mount| {
+            mount_nullfs(runner, Path::new(source), Path::new(place), like).unwrap();
+            runner.finish().unwrap();
+        };
+        mount(&runner, volume, &place, &asked(true, false));
         let file = format!("{ROOT}/file");
         let runner = sample(&["mount_nullfs", "/etc/group", &file], success);
-        mount_nullfs(&runner, Path::new("/etc/group"), Path::new(&file), false).unwrap();
-        runner.finish().unwrap();
+        mount(&runner, "/etc/group", &file, &asked(false, false));
+        for (options, read_only) in [("nosuid", false), ("ro,nosuid", true)] {
+            let words = ["mount_nullfs", "-o", options, volume, &place];
+            let runner = Scripted::new().expect(&words, Answer::ok(""));
+            mount(&runner, volume, &place, &asked(read_only, true));
+        }
     }
 
     #[test]
@@ -217,7 +239,8 @@ mod tests {
         ] {
             let words = ["mount_nullfs", source, &place];
             let runner = Scripted::new().expect(&words, answer(&words, failure));
-            let error = mount_nullfs(&runner, Path::new(source), Path::new(&place), false);
+            let (source, asked) = (Path::new(source), asked(false, false));
+            let error = mount_nullfs(&runner, source, Path::new(&place), &asked);
             let said = chain(&error.unwrap_err());
             assert!(said.ends_with(complaint), "{said}");
         }

@@ -116,6 +116,7 @@ impl World {
             source: self.path(source),
             destination: destination.parse().unwrap(),
             read_only: *read_only,
+            nosuid: false,
         });
         let mounts = mounts.collect();
         FilesOf::Stopped { root, mounts }

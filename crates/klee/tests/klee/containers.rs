@@ -155,6 +155,11 @@ fn malformed_mounts_are_refused_before_anything_happens() {
             "a:/b:rx",
             "invalid mount format 'a:/b:rx'. Last element should be either 'ro' or 'rw'.",
         ),
+        (
+            "a:/b:ro,rw",
+            "invalid mount format 'a:/b:ro,rw'. The options are 'ro' or 'rw', and 'nosuid', each \
+             at most once.",
+        ),
     ] {
         for command in ["create", "run"] {
             let output = Klee::new(&daemon, &[command, "-m", mount, "base"]).run();

@@ -161,8 +161,10 @@ fn environment(texts: &[String]) -> Result<Vec<EnvVar>, EngineError> {
 }
 
 fn mount(config: &api::MountPointConfig) -> Result<MountSpec, EngineError> {
-    let mount =
-        MountSpec::new(&config.source, &config.destination, config.read_only).map_err(invalid)?;
+    let mount = MountSpec {
+        nosuid: config.nosuid,
+        ..MountSpec::new(&config.source, &config.destination, config.read_only).map_err(invalid)?
+    };
     if mount.kind.name() == config.kind {
         return Ok(mount);
     }
@@ -432,6 +434,7 @@ pub fn mount_point(container: &ContainerId, mount: &MountSpec) -> api::MountPoin
         container_id: container.to_string(),
         destination: mount.destination.to_string(),
         read_only: mount.read_only,
+        nosuid: mount.nosuid,
         source: mount.kind.source().to_owned(),
         kind: mount.kind.name().to_owned(),
     }

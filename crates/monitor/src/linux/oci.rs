@@ -50,6 +50,7 @@ pub(crate) struct BindMount<'a> {
     pub source: String,
     pub destination: &'a ContainerPath,
     pub read_only: bool,
+    pub nosuid: bool,
 }
 
 /// The contents of `config.json`.
@@ -192,12 +193,14 @@ fn system_mounts(shm_size: ByteSize) -> Vec<Value> {
 }
 
 fn bind(mount: &BindMount<'_>) -> Value {
-    // `rro` makes what is mounted further down read-only, too.
-    let options: &[&str] = if mount.read_only {
-        &["rbind", "nodev", "ro", "rro"]
-    } else {
-        &["rbind", "nodev"]
-    };
+    let mut options = vec!["rbind", "nodev"];
+    if mount.read_only {
+        // `rro` makes what is mounted further down read-only, too.
+        options.extend(["ro", "rro"]);
+    }
+    if mount.nosuid {
+        options.push("nosuid");
+    }
     json!({
         "destination": mount.destination.to_string(),
         "type": "bind",
@@ -263,10 +266,11 @@ mod tests {
             home: Some("/srv".into()),
         };
         let destination: ContainerPath = "/data".parse().unwrap();
-        let binds = [("one", true), ("two", false)].map(|(source, read_only)| BindMount {
+        let binds = [("one", true), ("two", false)].map(|(source, only)| BindMount {
             source: source.into(),
             destination: &destination,
-            read_only,
+            read_only: only,
+            nosuid: !only,
         });
         container(&Description {
             container: &ContainerId::random(),
@@ -341,7 +345,7 @@ mod tests {
         assert_eq!(&order[..4], ["/proc", "/sys", "/dev", "/dev/pts"]);
         assert_eq!(order.len(), 8);
         assert_eq!(mounts[6]["options"], json!(["rbind", "nodev", "ro", "rro"]));
-        assert_eq!(mounts[7]["options"], json!(["rbind", "nodev"]));
+        assert_eq!(mounts[7]["options"], json!(["rbind", "nodev", "nosuid"]));
     }
 
     #[test]

@@ -189,6 +189,7 @@ impl<'m> Work<'m> {
                     source: absolute(&view::source(index)),
                     destination: &bind.destination,
                     read_only: mount.read_only,
+                    nosuid: mount.nosuid,
                 });
                 let config = oci::container(&Description {
                     container: &request.container,

@@ -176,6 +176,9 @@ pub(crate) fn open_source(mount: &Mount) -> Started<Bind> {
     if mount.read_only {
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
+    if mount.nosuid {
+        attributes |= MountAttrFlags::MOUNT_ATTR_NOSUID;
+    }
     set_tree_attributes(&tree, attributes).or_fail(failed)?;
     Ok(Bind {
         source,

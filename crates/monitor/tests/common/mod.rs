@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kleene_doors::frames::Frame;
@@ -171,7 +172,14 @@ impl Container<'_> {
             source: source.into(),
             destination,
             read_only,
+            nosuid: false,
         });
+        self
+    }
+
+    /// Makes the mount that was asked for last a nosuid one.
+    pub fn nosuid(mut self) -> Self {
+        self.setup.mounts.last_mut().unwrap().nosuid = true;
         self
     }
 
@@ -506,4 +514,47 @@ pub fn check_meeting_mounts(world: &World) {
         .mount(one.join("here"), "/l/in/b/b/file", false);
     let script = "cat /a/b/here /l/in/here /l/in/b/here /a/b/in/b/b/file";
     assert_eq!(nested.run(&["sh", "-c", script]).ok(), "onetwooneone");
+}
+
+/// Set-user-id programs, on a mount and on one beneath it, change the user unless it is nosuid.
+pub fn check_nosuid_mounts(world: &World) {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    // The host's id(1) with its libraries: busybox gives up what it doesn't need.
+    for libraries in ["lib", "lib64"] {
+        symlink(format!("usr/{libraries}"), world.image.join(libraries)).unwrap();
+    }
+    let data = world.tmp.path().join("data");
+    let inner = data.join("inner");
+    for directory in [&data, &inner] {
+        fs::create_dir(directory).unwrap();
+        let size = c"size=1m,mode=755";
+        mount("none", directory, "tmpfs", MountFlags::empty(), size).unwrap();
+        let program = directory.join("id");
+        fs::copy("/usr/bin/id", &program).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    }
+    let runs = [(false, false), (false, true), (true, true)].map(|(read_only, nosuid)| {
+        let mut container = world.container().mount("/usr", "/usr", true);
+        container = container.mount(&data, "/data", read_only);
+        if nosuid {
+            container = container.nosuid();
+        }
+        let running = container.idle();
+        // A container's own processes never gain rights by a program. One of the host can.
+        let ids = ["/data/id", "/data/inner/id"].map(|program| {
+            let pid = running.pid.to_string();
+            let output = Command::new("nsenter")
+                .args([
+                    "--target", &pid, "--mount", "--setgid", "81", "--setuid", "80",
+                ])
+                .args([program, "-u"])
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        });
+        running.kill();
+        ids
+    });
+    unmount(&data, UnmountFlags::DETACH).unwrap();
+    assert_eq!(runs, [["0", "0"], ["80", "80"], ["80", "80"]]);
 }

@@ -17,10 +17,11 @@ use crate::ui::Ui;
 #[command(
     override_usage = "klee create [OPTIONS] IMAGE [COMMAND]...",
     after_help = "Specifying mounts:
-  A mount is SOURCE:DESTINATION[:rw|ro]. A SOURCE that begins with '/' is a
-  directory or file of the host; any other SOURCE is the name of a volume, which
-  is created if it doesn't exist. An empty volume is filled with what the
-  container has at DESTINATION.
+  A mount is SOURCE:DESTINATION[:OPTION[,OPTION]]. A SOURCE that begins with '/'
+  is a directory or file of the host; any other SOURCE is the name of a volume,
+  which is created if it doesn't exist. An empty volume is filled with what the
+  container has at DESTINATION. The options are rw (the default) or ro, for
+  read-only, and nosuid: set-user-id and set-group-id bits have no effect there.
 
 Examples:
   klee create --name devtest base sleep 1000

@@ -60,6 +60,7 @@ fn a_container_with_everything() {
         "mounts": [
             {"type": "volume", "source": "data", "destination": "/data", "read_only": true},
             {"type": "nullfs", "source": "/srv", "destination": "/srv"},
+            {"type": "volume", "source": "v", "destination": "/v", "nosuid": true},
         ],
         "jail_param": ["allow.raw_sockets"], "network_driver": "host",
         "public_ports": [{"host_port": "80", "container_port": "80"}],
@@ -70,6 +71,8 @@ fn a_container_with_everything() {
     assert_eq!(new.image.to_string(), "base:1@snap");
     assert_eq!(new.mounts[0].to_string(), "data:/data:ro");
     assert_eq!(new.mounts[1].kind.name(), "nullfs");
+    assert_eq!(new.mounts[1].to_string(), "/srv:/srv");
+    assert_eq!(new.mounts[2].to_string(), "v:/v:nosuid");
     assert_eq!(new.published_ports, 1);
     assert_eq!(new.restart_policy, RestartPolicy::OnStartup);
     assert!(new.persist && new.auto_remove);
