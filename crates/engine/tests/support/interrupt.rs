@@ -25,7 +25,7 @@ pub fn at_every_step(
         let countdown = Countdown::after(steps);
         let dying = world.engine_over(
             countdown.storage(world.storage.clone()),
-            countdown.host(Arc::new(world.host.clone())),
+            countdown.host(world.host_door()),
         );
         let survived = catch_unwind(AssertUnwindSafe(|| {
             dying.reconcile().unwrap();

@@ -18,6 +18,7 @@
 //! | ps(1), what rctl(8) has counted | [`observe`] |
 //! | kldstat(8), kldload(8), sysctl(8) | [`kernel`] |
 //! | monitors, started and reaped | [`spawn`] |
+//! | all of these in memory, for tests | [`simulated`] |
 
 mod check;
 mod container;
@@ -33,6 +34,7 @@ mod record;
 mod room;
 pub mod seams;
 mod signals;
+pub mod simulated;
 mod spawn;
 
 pub use room::{FreeBsdHost, FreeBsdHostConfig};
