@@ -274,11 +274,13 @@ pub trait Host: Send + Sync {
     /// [`HostError::Unsupported`] naming the parameter.
     fn check_jail_params(&self, params: &[String]) -> Result<(), HostError>;
 
-    /// What the jail parameters ask to be run at the container's start and end.
+    /// What the jail parameters ask to be run at the start and end of a container with this command. On
+    /// FreeBSD a container whose command is the boot script is stopped by the shutdown script, unless the
+    /// parameters say otherwise.
     ///
     /// # Errors
     /// As [`Host::check_jail_params`].
-    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError>;
+    fn hooks(&self, params: &[String], cmd: &[String]) -> Result<Hooks, HostError>;
 
     /// Runs a command of [`Hooks`] on the host, for at most `limit`. Only when the daemon's
     /// configuration allows it; [`Host::check_jail_params`] refuses such parameters otherwise.
@@ -501,6 +503,12 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// [`HostError::Start`] with the exit code to report; then nothing of it is left.
     fn start(&self, request: &StartRequest) -> Result<Started, HostError>;
+
+    /// The number by which this system knows a running container (a jail's on FreeBSD); `None` where
+    /// that is the id of its first process.
+    fn number(&self, _container: &ContainerId) -> Option<u32> {
+        None
+    }
 
     /// A new client's stream to a running execution instance.
     ///

@@ -109,8 +109,11 @@ impl Host for SteppedHost {
     fn check_jail_params(&self, params: &[String]) -> Result<(), HostError> {
         self.inner.check_jail_params(params)
     }
-    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
-        self.inner.hooks(params)
+    fn hooks(&self, params: &[String], cmd: &[String]) -> Result<Hooks, HostError> {
+        self.inner.hooks(params, cmd)
+    }
+    fn number(&self, container: &ContainerId) -> Option<u32> {
+        self.inner.number(container)
     }
     fn run_host_command(
         &self,

@@ -66,7 +66,7 @@ impl Engine {
 
     /// Runs what is to be run on the host when a container has stopped.
     pub(crate) fn run_poststop(&self, container: &ContainerRecord) {
-        match self.host.hooks(&container.jail_params) {
+        match self.host.hooks(&container.jail_params, &container.cmd) {
             Ok(hooks) => {
                 self.run_hooks_anyhow(container, "exec.poststop", &hooks.poststop, &hooks);
             }

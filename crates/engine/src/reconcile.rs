@@ -144,7 +144,7 @@ impl Engine {
                 if first {
                     let init = Init {
                         exec: exec.id.clone(),
-                        pid,
+                        number: self.host.number(&exec.container).unwrap_or(pid),
                         paused,
                     };
                     self.running.insert(exec.container.clone(), init);

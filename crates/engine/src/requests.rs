@@ -242,8 +242,8 @@ pub struct ContainerView {
     pub image: Option<(ImageName, ImageTag)>,
     /// Its dataset's name.
     pub dataset: String,
-    /// Process id of its first process on the host, while it runs.
-    pub pid: Option<u32>,
+    /// By which the host knows it while it runs: a jail's number, or the id of its first process.
+    pub number: Option<u32>,
     /// What it does.
     pub state: ContainerState,
     /// Its health, while it runs and has a health check.

@@ -13,8 +13,8 @@ use crate::Health;
 pub(crate) struct Init {
     /// Its execution instance.
     pub(crate) exec: ExecId,
-    /// Its process id on the host.
-    pub(crate) pid: u32,
+    /// By which the host knows the container: a jail's number, or its process id.
+    pub(crate) number: u32,
     /// Whether the container is paused.
     pub(crate) paused: bool,
 }

@@ -134,7 +134,7 @@ impl Engine {
             )));
         }
         self.refuse_foreign(&container)?;
-        let hooks = self.host.hooks(&container.jail_params)?;
+        let hooks = self.host.hooks(&container.jail_params, &container.cmd)?;
         let operation = self.begin_start(&exec, &hooks)?;
         let begun = self
             .set_up(&exec, &container, &hooks, start)
@@ -249,7 +249,7 @@ impl Engine {
         }
         let init = Init {
             exec: exec.id.clone(),
-            pid,
+            number: self.host.number(&container.id).unwrap_or(pid),
             paused: false,
         };
         self.running.insert(container.id.clone(), init);

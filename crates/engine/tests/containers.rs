@@ -42,7 +42,7 @@ fn a_container_runs_and_reports_its_exit_code() {
     assert_eq!(view.record.last_run.unwrap().ended.unwrap().1, 3);
     assert_eq!(view.record.image, image);
     assert_eq!(view.image.unwrap().0.as_str(), "base");
-    assert!(view.pid.is_none());
+    assert!(view.number.is_none());
     assert!(
         engine
             .container_list(kleene_engine::ListOptions::default())
@@ -59,7 +59,10 @@ fn further_processes_join_and_end_alone() {
     let id = engine.container_create(named("web", &[])).unwrap().id;
     let init = start(&engine, &id);
     assert_eq!(run(&engine, &id, &["false"]), 1);
-    assert!(show(&engine, &id).pid.is_some(), "the container lives on");
+    assert!(
+        show(&engine, &id).number.is_some(),
+        "the container lives on"
+    );
     let joined = exec(&engine, &id, &["sleep"]);
     engine.exec_start(joined.as_str(), DETACHED).unwrap();
     let request = world.host.seen(&joined).unwrap().request;
@@ -68,7 +71,7 @@ fn further_processes_join_and_end_alone() {
         .container_stop("web", Some(Duration::from_secs(5)))
         .unwrap();
     assert_eq!(stopped, id);
-    assert!(show(&engine, &id).pid.is_none());
+    assert!(show(&engine, &id).number.is_none());
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn a_failed_start_is_told_and_leaves_the_container() {
         Err(EngineError::Start(StartFailure { code: 127, .. })) => {}
         other => panic!("{other:?}"),
     }
-    assert!(show(&engine, &id).pid.is_none());
+    assert!(show(&engine, &id).number.is_none());
     start(&engine, &id);
 }
 

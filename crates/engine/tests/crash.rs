@@ -125,7 +125,7 @@ fn starting_a_container() {
         },
         |world, engine, survived| {
             let view = engine.container_inspect("cc").unwrap();
-            assert_eq!(view.pid.is_some(), survived);
+            assert_eq!(view.number.is_some(), survived);
             assert_eq!(world.host.running().len(), usize::from(survived));
             if !survived {
                 start(engine, &view.record.id);
@@ -156,7 +156,7 @@ fn a_new_daemon_finds_what_runs_and_what_has_ended() {
     let engine = world.engine();
     let result = engine.reconcile().unwrap();
     assert_eq!((result.running, result.ended), (2, 1), "{result:?}");
-    assert!(show(&engine, &running).pid.is_some());
+    assert!(show(&engine, &running).number.is_some());
     assert_eq!(
         show(&engine, &ended)
             .record
@@ -172,7 +172,7 @@ fn a_new_daemon_finds_what_runs_and_what_has_ended() {
         engine
             .container_stop("running", Some(std::time::Duration::from_secs(5)))
             .is_ok()
-            || show(&engine, &running).pid.is_none()
+            || show(&engine, &running).number.is_none()
     );
 }
 
@@ -189,7 +189,7 @@ fn after_a_reboot_nothing_runs() {
     let engine = world.engine();
     assert_eq!(engine.reconcile().unwrap().ended, 1);
     let view = show(&engine, &id);
-    assert!(view.pid.is_none());
+    assert!(view.number.is_none());
     assert_eq!(view.record.last_run.unwrap().ended.unwrap().1, 137);
     start(&engine, &id);
 }
@@ -212,7 +212,7 @@ fn containers_with_a_policy_are_started_with_the_daemon() {
     let started = engine.start_on_startup();
     assert_eq!(started.len(), 1);
     assert!(started[0].1.is_ok());
-    assert!(show(&engine, &id).pid.is_some());
+    assert!(show(&engine, &id).number.is_some());
     assert!(engine.start_on_startup().is_empty());
 }
 

@@ -156,7 +156,7 @@ fn one_instance_is_started_by_one_of_many() {
         });
         assert_eq!(started, 1);
     }
-    assert!(show(&engine, &id).pid.is_some());
+    assert!(show(&engine, &id).number.is_some());
 }
 
 /// A forced removal has one outcome, whoever starts the container at the same time.

@@ -218,7 +218,7 @@ fn a_mount_does_not_alter_what_it_hides() {
     start(&engine, &id);
     let own = format!("/memory/container/{id}{WWW}/index.html");
     assert_eq!(world.read(&own).as_deref(), Some("welcome"));
-    assert!(show(&engine, &id).pid.is_some());
+    assert!(show(&engine, &id).number.is_some());
 }
 
 /// Also a volume within another mount gets what the container has at its own destination.

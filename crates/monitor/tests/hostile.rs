@@ -221,7 +221,7 @@ fn odd_files_in_etc_neither_block_nor_lead_out() {
             &|| mkfifoat(CWD, &passwd, Mode::RWXU).unwrap(),
             "can't be read",
         ),
-        (&|| link("/proc/kmsg"), "lies in /proc"),
+        (&|| link("/proc/kmsg"), "of the kernel's own"),
         (&|| link("/dev/tty"), "can't be read"),
         (
             &|| link(&format!("/proc/1/root{}", secret.display())),

@@ -77,7 +77,7 @@ impl Engine {
         ContainerView {
             image: image.and_then(|image| image.reference.clone()),
             dataset: self.storage.name(&Dataset::Container(record.id.clone())),
-            pid: init.map(|init| init.pid),
+            number: init.map(|init| init.number),
             state: self.state(&record, init),
             health: self.running.health(&record.id),
             size,

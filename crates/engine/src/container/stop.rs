@@ -224,7 +224,7 @@ impl Engine {
         let id = &container.id;
         let hooks = self
             .host
-            .hooks(&container.jail_params)
+            .hooks(&container.jail_params, &container.cmd)
             .unwrap_or_else(|problem| {
                 // The configuration may have changed; that mustn't keep it running.
                 warn!(container = %id, %problem, "its hooks are not run");

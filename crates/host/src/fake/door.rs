@@ -33,7 +33,7 @@ impl Host for FakeHost {
     }
 
     /// Understands `exec.prestart=WORDS` and its like (see [`Hooks`]), split at spaces.
-    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
+    fn hooks(&self, params: &[String], _: &[String]) -> Result<Hooks, HostError> {
         self.called(Op::Hooks, params.join(" "))?;
         hooks::parse(params)
     }

@@ -371,10 +371,10 @@ fn limits_and_what_is_used() {
 fn hooks_are_what_parameters_say() {
     let host = host();
     let params = ["exec.prestart=echo a", "exec.stop=/bin/stop", "x=y"].map(str::to_owned);
-    let hooks = host.hooks(&params).unwrap();
+    let hooks = host.hooks(&params, &[]).unwrap();
     assert_eq!(hooks.prestart, [["echo", "a"]]);
     assert_eq!(hooks.stop.unwrap(), ["/bin/stop"]);
-    assert!(host.hooks(&["stop.timeout=x".to_owned()]).is_err());
+    assert!(host.hooks(&["stop.timeout=x".to_owned()], &[]).is_err());
     let id = "cccccccccccc".parse().unwrap();
     let second = Span::from_millis(1000);
     host.run_host_command(&id, &hooks.prestart[0], second)

@@ -69,11 +69,10 @@ impl Containers {
     ) -> Result<Record, HostError> {
         let root = self.root_path(&setup.root)?;
         let mut record = Record {
-            root: root.clone(),
-            jid: None,
             devfs: params.devfs,
             limited: limits.has_rules(),
-            paused: false,
+            persists: params.persists,
+            ..Record::of(root.clone())
         };
         self.note(container, &record)?;
         self.mount(&root, &setup.mounts)?;
@@ -119,33 +118,21 @@ impl Containers {
     }
 
     /// Mounts what a container that doesn't run sees in its root, for the time that somebody looks at
-    /// it. The caller calls [`Containers::clean`] then.
+    /// it, as `container`, which no other one is. The caller calls [`Containers::clean`] then.
     ///
     /// # Errors
     /// As for [`Containers::set_up`]; then nothing is mounted.
     pub fn mount_for_a_look(
         &self,
         container: &ContainerId,
-        root: &Root,
+        root: &Path,
         mounts: &[Mount],
-    ) -> Result<PathBuf, HostError> {
-        self.clean(container)?;
-        let root = self.root_path(root)?;
-        let record = Record {
-            root: root.clone(),
-            jid: None,
-            devfs: false,
-            limited: false,
-            paused: false,
-        };
-        self.note(container, &record)?;
-        match self.mount(&root, mounts) {
-            Ok(()) => Ok(root),
-            Err(problem) => {
-                self.clean(container)?;
-                Err(problem)
-            }
-        }
+    ) -> Result<(), HostError> {
+        self.note(container, &Record::of(root.to_owned()))?;
+        self.mount(root, mounts).or_else(|problem| {
+            self.clean(container)?;
+            Err(problem)
+        })
     }
 
     /// What is recorded of a container.

@@ -19,22 +19,26 @@ const SHOWN: &[&str] = &[
 /// one only when their /dev is mounted again.
 ///
 /// # Errors
-/// What devfs(8) says. The rules are added one after the other, the one that hides everything first: a
+/// What devfs(8) says. The rules are added in their order, the one that hides everything first: a
 /// ruleset that is cut short shows too little, never too much.
 pub fn load(runner: &dyn Runner, ruleset: u16) -> Result<(), HostError> {
     let action = format!("loading devfs ruleset {ruleset}");
     let number = ruleset.to_string();
     let rule = |words: &[&str]| {
-        let command = Argv::new("devfs")
+        Argv::new("devfs")
             .args(["rule", "-s", &number])
-            .args(words.iter().copied());
-        run(runner, &command, &action)
+            .args(words.iter().copied())
     };
-    rule(&["delset"])?;
-    rule(&["add", "hide"])?;
-    SHOWN
-        .iter()
-        .try_for_each(|path| rule(&["add", "path", path, "unhide"]))
+    run(runner, &rule(&["delset"]), &action)?;
+    // Rules that are read from standard input.
+    let all = rule(&["add", "-"]).stdin(rules());
+    run(runner, &all, &action)
+}
+
+/// One rule a line.
+fn rules() -> String {
+    let shown = SHOWN.iter().map(|path| format!("path {path} unhide\n"));
+    std::iter::once("hide\n".to_owned()).chain(shown).collect()
 }
 
 #[cfg(test)]
@@ -45,31 +49,25 @@ mod tests {
 
     const RULE: [&str; 4] = ["devfs", "rule", "-s", "4711"];
 
-    fn script(rules: usize) -> Scripted {
+    #[test]
+    fn old_rules_are_gone_first() {
         let runner = Scripted::new()
             .expect(&[&RULE[..], &["delset"]].concat(), Answer::ok(""))
-            .expect(&[&RULE[..], &["add", "hide"]].concat(), Answer::ok(""));
-        for path in SHOWN.iter().take(rules) {
-            let words = [&RULE[..], &["add", "path", path, "unhide"]].concat();
-            runner.then(&words, Answer::ok(""));
-        }
-        runner
+            .expect(&[&RULE[..], &["add", "-"]].concat(), Answer::ok(""));
+        load(&runner, 4711).unwrap();
+        runner.finish().unwrap();
+        let refused = Answer::fail(1, "devfs rule: ioctl DEVFSIO_SDEL: Operation not permitted");
+        let runner = Scripted::new().expect(&[&RULE[..], &["delset"]].concat(), refused);
+        load(&runner, 4711).unwrap_err();
+        runner.finish().unwrap();
     }
 
     #[test]
     fn everything_is_hidden_first() {
-        let runner = script(SHOWN.len());
-        load(&runner, 4711).unwrap();
-        runner.finish().unwrap();
-    }
-
-    #[test]
-    fn a_rule_that_fails_is_the_last() {
-        let runner = script(1);
-        let words = [&RULE[..], &["add", "path", "zero", "unhide"]].concat();
-        runner.then(&words, Answer::fail(1, "devfs rule: ioctl DEVFSIO_RADD"));
-        load(&runner, 4711).unwrap_err();
-        runner.finish().unwrap();
+        let rules = rules();
+        assert!(rules.starts_with("hide\npath null unhide\n"), "{rules}");
+        assert_eq!(rules.lines().count(), SHOWN.len() + 1);
+        assert_eq!(rules.lines().filter(|rule| *rule == "hide").count(), 1);
     }
 
     #[test]

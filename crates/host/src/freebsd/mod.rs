@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | the host door | [`room`] |
 //! | what a container has on the host, made and taken away | [`container`], written down in [`record`] |
+//! | the files of containers that don't run | [`looks`] |
 //! | jail parameters | [`params`] |
 //! | jail(8), jls(8) | [`jails`] |
 //! | mount(8), mount_nullfs(8), umount(8) | [`mounts`]; where mounts go: [`places`] |
@@ -26,6 +27,7 @@ pub mod devfs;
 pub mod jails;
 pub mod kernel;
 pub mod limits;
+mod looks;
 pub mod mounts;
 mod observe;
 mod params;

@@ -23,6 +23,22 @@ pub struct Record {
     pub limited: bool,
     /// Whether its processes are stopped.
     pub paused: bool,
+    /// Whether its jail lives on without processes.
+    pub persists: bool,
+}
+
+impl Record {
+    /// A container of which nothing is made yet.
+    pub fn of(root: PathBuf) -> Self {
+        Self {
+            root,
+            jid: None,
+            devfs: false,
+            limited: false,
+            paused: false,
+            persists: false,
+        }
+    }
 }
 
 /// The records' directory.
@@ -102,13 +118,7 @@ mod tests {
         let records = Records::open(directory.path().join("jails")).unwrap();
         let container = ContainerId::random();
         assert_eq!(records.read(&container).unwrap(), None);
-        let mut record = Record {
-            root: "/zroot/kleene/container/c1".into(),
-            jid: None,
-            devfs: true,
-            limited: false,
-            paused: false,
-        };
+        let mut record = Record::of("/zroot/kleene/container/c1".into());
         records.write(&container, &record).unwrap();
         record.jid = Some(7);
         records.write(&container, &record).unwrap();

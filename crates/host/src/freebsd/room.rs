@@ -26,6 +26,7 @@ use kleene_types::{
 use rustix::fs::{Mode, OFlags};
 
 use super::container::Containers;
+use super::looks::Looks;
 use super::params::Params;
 use super::places::OnDisk;
 use super::record::{Record, Records};
@@ -41,6 +42,10 @@ use crate::shared::{
 
 /// Where jails are recorded, beside the execution instances.
 const JAILS: &str = "jails";
+
+/// The script that starts a system's services, and the command that stops them: see rc(8).
+const BOOT: &str = "/etc/rc";
+const SHUTDOWN: [&str; 3] = ["/bin/sh", "/etc/rc.shutdown", "jail"];
 
 /// Bytes that the path of a Unix socket may have: `sun_path` in unix(4), without its NUL.
 const LONGEST_SOCKET: usize = 103;
@@ -63,6 +68,7 @@ pub struct FreeBsdHost {
     monitors: Box<dyn Monitors>,
     instances: Instances,
     containers: Containers,
+    looks: Looks,
     host_commands: bool,
 }
 
@@ -112,6 +118,7 @@ impl FreeBsdHost {
             tools,
             monitors,
             instances,
+            looks: Looks::default(),
             host_commands,
         };
         room.sweep()?;
@@ -319,12 +326,11 @@ impl FreeBsdHost {
                 work(open(&self.containers.root_path(root)?)?.as_fd())
             }
             FilesOf::Stopped { root, mounts } => {
-                // Any name does that no other look has at the same time.
-                let look = ContainerId::random();
-                let path = self.containers.mount_for_a_look(&look, root, mounts)?;
-                let done = open(&path).and_then(|root| work(root.as_fd()));
-                let cleaned = self.containers.clean(&look);
-                done.and_then(|value| cleaned.map(|()| value))
+                let root = self.containers.root_path(root)?;
+                self.looks.begin(&self.containers, &root, mounts)?;
+                let done = open(&root).and_then(|root| work(root.as_fd()));
+                let ended = self.looks.end(&self.containers, &root);
+                done.and_then(|value| ended.map(|()| value))
             }
         }
     }
@@ -346,8 +352,12 @@ impl Host for FreeBsdHost {
         }
     }
 
-    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
-        Ok(self.params(params)?.hooks)
+    fn hooks(&self, params: &[String], cmd: &[String]) -> Result<Hooks, HostError> {
+        let mut hooks = self.params(params)?.hooks;
+        if hooks.stop.is_none() && cmd.iter().any(|word| word == BOOT) {
+            hooks.stop = Some(SHUTDOWN.map(str::to_owned).to_vec());
+        }
+        Ok(hooks)
     }
 
     fn run_host_command(
@@ -499,6 +509,11 @@ impl Host for FreeBsdHost {
         self.monitor(&order).inspect_err(|_| self.undo(request))
     }
 
+    fn number(&self, container: &ContainerId) -> Option<u32> {
+        let record = self.containers.read(container).ok()??;
+        u32::try_from(record.jid?).ok()
+    }
+
     fn attach(&self, exec: &ExecId) -> Result<UnixStream, HostError> {
         self.say(exec, &Frame::Attach)
     }
@@ -548,8 +563,10 @@ impl Host for FreeBsdHost {
         if record.paused {
             self.set_paused(container, init, false)?;
         }
-        // One that is to persist isn't to any more.
-        jails::end_with_last_process(tools, container.as_str())
+        match record.persists {
+            true => jails::end_with_last_process(tools, container.as_str()),
+            false => Ok(()),
+        }
     }
 
     fn kill(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {

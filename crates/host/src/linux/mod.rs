@@ -276,7 +276,7 @@ impl Host for LinuxHost {
         self.jail_params(params).map(drop)
     }
 
-    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
+    fn hooks(&self, params: &[String], _: &[String]) -> Result<Hooks, HostError> {
         Ok(self.jail_params(params)?.hooks)
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kleene_doors::host::{HostError, SourceKind};
 use kleene_doors::storage::Root;
-use kleene_tree::{Open, TreeError, open_in_root, resolve_in_root};
+use kleene_tree::{Open, TreeError, open_in_root};
 use kleene_types::ContainerPath;
 use rustix::fs::FileType;
 
@@ -47,7 +47,7 @@ pub fn check_destination(
     let root = open_root_read_only(root)?;
     let root = root.as_fd();
     match open_in_root(root, path, Open::Handle) {
-        Ok(target) => name_in(root, path)
+        Ok(target) => name_of(root, path, &target)
             .and_then(|name| reserved(&name, source))
             .and_then(|()| check_existing(&target, source))
             .map_err(refused),
@@ -83,7 +83,7 @@ fn check_missing(root: BorrowedFd<'_>, path: &Path) -> Result<PathBuf, String> {
         return match open_in_root(root, above, Open::Handle) {
             Ok(found) if kind(&found)? == FileType::Directory => {
                 let missing = path.strip_prefix(above).unwrap_or(path);
-                Ok(name_in(root, above)?.join(missing))
+                Ok(name_of(root, above, &found)?.join(missing))
             }
             Ok(_) => Err(format!("'/{}' is not a directory", above.display())),
             Err(TreeError::NotFound { .. }) => continue,
@@ -93,9 +93,19 @@ fn check_missing(root: BorrowedFd<'_>, path: &Path) -> Result<PathBuf, String> {
     Ok(Path::new("/").join(path))
 }
 
+/// The path without links of what is there, as the container's processes name it. The root is a detached
+/// tree, so the kernel's name of what lies in it begins at its root.
+#[cfg(target_os = "linux")]
+fn name_of(_: BorrowedFd<'_>, _: &Path, found: &OwnedFd) -> Result<PathBuf, String> {
+    use std::os::fd::AsRawFd;
+    let link = format!("/proc/self/fd/{}", found.as_raw_fd());
+    std::fs::read_link(link).map_err(|error| error.to_string())
+}
+
 /// The path without links of what is there, as the container's processes name it.
-fn name_in(root: BorrowedFd<'_>, path: &Path) -> Result<PathBuf, String> {
-    let found = resolve_in_root(root, path).map_err(|error| explain(&error))?;
+#[cfg(not(target_os = "linux"))]
+fn name_of(root: BorrowedFd<'_>, path: &Path, _: &OwnedFd) -> Result<PathBuf, String> {
+    let found = kleene_tree::resolve_in_root(root, path).map_err(|error| explain(&error))?;
     Ok(Path::new("/").join(found))
 }
 

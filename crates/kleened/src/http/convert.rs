@@ -377,7 +377,7 @@ pub fn container(view: &ContainerView) -> api::Container {
         persist: record.persist,
         created: record.created.to_string(),
         dataset: view.dataset.clone(),
-        running: view.pid.is_some(),
+        running: view.number.is_some(),
         auto_remove: record.auto_remove,
         exit_code: ended.map(|(_, code)| code),
         started: run.map(|run| run.started.to_string()),
@@ -408,7 +408,7 @@ pub fn container_summary(view: &ContainerView) -> api::ContainerSummary {
         container: container(view),
         image_name,
         image_tag,
-        jid: view.pid,
+        jid: view.number,
         size: view.size,
         mounts: texts(&view.record.mounts),
     }

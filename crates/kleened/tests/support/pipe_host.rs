@@ -56,8 +56,12 @@ impl Host for PipeHost {
         self.inner.check_jail_params(params)
     }
 
-    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
-        self.inner.hooks(params)
+    fn hooks(&self, params: &[String], cmd: &[String]) -> Result<Hooks, HostError> {
+        self.inner.hooks(params, cmd)
+    }
+
+    fn number(&self, container: &ContainerId) -> Option<u32> {
+        self.inner.number(container)
     }
 
     fn run_host_command(

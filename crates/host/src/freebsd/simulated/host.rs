@@ -54,9 +54,9 @@ impl Host for SimulatedHost {
         self.room.check_jail_params(params)
     }
 
-    fn hooks(&self, params: &[String]) -> Result<Hooks, HostError> {
+    fn hooks(&self, params: &[String], cmd: &[String]) -> Result<Hooks, HostError> {
         self.fake.note(Op::Hooks, params.join(" "))?;
-        self.room.hooks(params)
+        self.room.hooks(params, cmd)
     }
 
     fn run_host_command(
@@ -118,6 +118,10 @@ impl Host for SimulatedHost {
         self.fake.note(Op::Processes, container)?;
         let processes = self.room.processes(container, init)?;
         Ok(self.fake.wanted_processes(container).unwrap_or(processes))
+    }
+
+    fn number(&self, container: &ContainerId) -> Option<u32> {
+        self.room.number(container)
     }
 
     fn log(&self, exec: &ExecId) -> Result<Vec<File>, HostError> {

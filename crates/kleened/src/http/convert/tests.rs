@@ -241,7 +241,7 @@ fn containers_are_shown_with_the_contracts_fields() {
         size: None,
         image: Some(("base".parse().unwrap(), ImageTag::latest())),
         dataset: "zroot/kleene/container/x".into(),
-        pid: Some(42),
+        number: Some(42),
         record,
     };
     let summary = serde_json::to_value(container_summary(&view)).unwrap();
