@@ -506,7 +506,16 @@ impl Host for FreeBsdHost {
 
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         let order = self.order(request)?;
-        self.monitor(&order).inspect_err(|_| self.undo(request))
+        self.monitor(&order).map_err(|problem| {
+            self.undo(request);
+            match &request.place {
+                // A container that ends meanwhile can't be joined any more, whatever the monitor says.
+                Place::Running { init } if self.connect(init).is_err() => {
+                    HostError::NotRunning(init.clone())
+                }
+                _ => problem,
+            }
+        })
     }
 
     fn number(&self, container: &ContainerId) -> Option<u32> {
