@@ -80,10 +80,11 @@ fn a_start_that_fails_leaves_nothing() {
                 "{step}: {said}"
             );
             let tool = step.split(' ').next().unwrap();
+            let command = step.split(" < ").next().unwrap();
             let named = match (step.starts_with('('), fault == Fault::IsMissing) {
                 (true, _) => said.contains("monitoring execution instance"),
                 (false, true) => said.contains(&format!("'{tool}'")),
-                (false, false) => said.contains(&format!("`{step}`")),
+                (false, false) => said.contains(&format!("`{command}`")),
             };
             assert!(named, "{step}: {said}");
             assert_eq!(world.traces(), Vec::<String>::new(), "{step}: {fault:?}");

@@ -8,6 +8,7 @@
     reason = "tests may panic"
 )]
 
+mod conformance;
 mod deaths;
 mod failures;
 mod golden;

@@ -36,58 +36,70 @@ const OF_JAIL: &[&str] = &[
     "vnet.interface",
 ];
 
-/// Those of the kernel, as a 14.2 lists them, but for the nodes of parameters.
+/// Those of the kernel, as sysctl(8) lists them: nodes, and parameters that have others beneath with a dot
+/// behind.
 pub const OF_KERNEL: &[&str] = &[
-    "allow.chflags",
-    "allow.mlock",
+    "sysvshm",
+    "sysvshm.",
+    "sysvsem",
+    "sysvsem.",
+    "sysvmsg",
+    "sysvmsg.",
+    "allow",
     "allow.mount",
-    "allow.mount.devfs",
-    "allow.mount.fdescfs",
-    "allow.mount.nullfs",
-    "allow.mount.procfs",
     "allow.mount.tmpfs",
+    "allow.mount.procfs",
+    "allow.mount.nullfs",
+    "allow.mount.fdescfs",
+    "allow.mount.devfs",
     "allow.mount.zfs",
+    "allow.mount.",
     "allow.nfsd",
-    "allow.quotas",
-    "allow.raw_sockets",
+    "allow.suser",
+    "allow.unprivileged_proc_debug",
     "allow.read_msgbuf",
     "allow.reserved_ports",
-    "allow.set_hostname",
+    "allow.mlock",
     "allow.socket_af",
-    "allow.suser",
+    "allow.quotas",
+    "allow.chflags",
+    "allow.raw_sockets",
     "allow.sysvipc",
-    "allow.unprivileged_proc_debug",
-    "children.cur",
-    "children.max",
-    "cpuset.id",
-    "devfs_ruleset",
-    "dying",
-    "enforce_statfs",
-    "host",
-    "host.domainname",
-    "host.hostid",
-    "host.hostname",
-    "host.hostuuid",
-    "ip4",
-    "ip4.addr",
-    "ip4.saddrsel",
+    "allow.set_hostname",
     "ip6",
-    "ip6.addr",
     "ip6.saddrsel",
-    "jid",
-    "name",
-    "osreldate",
-    "osrelease",
-    "parent",
-    "path",
-    "persist",
-    "securelevel",
-    "sysvmsg",
-    "sysvsem",
-    "sysvshm",
+    "ip6.addr",
+    "ip6.",
+    "ip4",
+    "ip4.saddrsel",
+    "ip4.addr",
+    "ip4.",
+    "cpuset",
+    "cpuset.id",
+    "host",
+    "host.hostid",
+    "host.hostuuid",
+    "host.domainname",
+    "host.hostname",
+    "host.",
+    "children",
+    "children.max",
+    "children.cur",
+    "dying",
     "vnet",
+    "persist",
+    "devfs_ruleset",
+    "enforce_statfs",
+    "osrelease",
+    "osreldate",
+    "securelevel",
+    "path",
+    "name",
+    "parent",
+    "jid",
     "zfs",
     "zfs.mount_snapshot",
+    "zfs.",
 ];
 
 /// A jail.
@@ -178,7 +190,10 @@ impl Jails {
 
 /// Whether there is a parameter of this name, `no` before a boolean's last part included.
 fn is_known(name: &str) -> bool {
-    let known = |name: &str| OF_JAIL.contains(&name) || OF_KERNEL.contains(&name);
+    let known = |name: &str| {
+        let mut kernels = OF_KERNEL.iter().map(|it| it.trim_end_matches('.'));
+        OF_JAIL.contains(&name) || kernels.any(|it| it == name)
+    };
     let (path, last) = name.rsplit_once('.').map_or(("", name), |(path, last)| {
         (name.get(..=path.len()).unwrap_or_default(), last)
     });
@@ -266,13 +281,8 @@ fn create(state: &mut State, processes: &FakeHost, params: &[&str]) -> Reply {
         let dev = path.join("dev");
         if !state.table.is_dir(processes.fs(), &dev) {
             let dev = dev.display();
-            return Reply::fail(
-                1,
-                format!(
-                    "mount: {dev}: No such file or directory\njail: {name}: /sbin/mount -t devfs \
-                     -oruleset={ruleset} . {dev}: failed\n"
-                ),
-            );
+            let complaint = format!("jail: mount.devfs: {dev}: No such file or directory\n");
+            return Reply::fail(1, complaint);
         }
         state.table.mount_kernels("devfs", &dev);
         devices = Some(state.rules.of_devices(ruleset));

@@ -143,7 +143,7 @@ impl Machine {
     }
 
     /// The commands that were run and the monitors that were started, in their order, as a person would
-    /// type them; taken.
+    /// type them, with the lines that they were given to read; taken.
     pub fn commands(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().steps)
     }
@@ -291,8 +291,8 @@ impl Machine {
             "pkill" => tools::pkill(state, &self.processes, &words),
             "ps" => tools::ps(state, &self.processes, &words),
             "sysctl" => tools::sysctl(state, &words),
-            "kldstat" => tools::kldstat(state, &words),
-            "kldload" => tools::kldload(state, &words),
+            "kldstat" => tools::kldstat(&words),
+            "kldload" => tools::kldload(&words),
             _ if state.has_programs => Reply::ok(""),
             _ => Reply::missing(),
         }
@@ -301,9 +301,14 @@ impl Machine {
 
 impl Runner for Machine {
     fn run(&self, command: &Argv) -> Result<Output, CommandError> {
-        let text = command.to_string();
+        let mut text = command.to_string();
+        if let Some(input) = command.input() {
+            let input = String::from_utf8_lossy(input);
+            let lines: Vec<&str> = input.lines().collect();
+            text = format!("{text} < {}", lines.join(", "));
+        }
         let timed_out = || CommandError::TimedOut {
-            command: text.clone(),
+            command: command.to_string(),
             limit: command.limit(),
         };
         let result = match self.begin(&text) {

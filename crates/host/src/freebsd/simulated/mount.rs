@@ -50,7 +50,7 @@ impl Table {
             place: place.to_owned(),
             kind: kind.to_owned(),
             options: match kind {
-                "devfs" => Vec::new(),
+                "devfs" | "fdescfs" => Vec::new(),
                 "zfs" => vec!["local", "nfsv4acls"],
                 _ => vec!["local"],
             },
@@ -213,14 +213,19 @@ pub fn mount_nullfs(state: &mut State, fs: &MemFs, words: &[&str]) -> Reply {
     };
     let (shows, kind) = (table.behind(&from), table.is_dir(fs, &from));
     if kind != table.is_dir(fs, &to) {
-        return fails(1, place, "Invalid argument");
+        let why = format!("must be same type as {source} (file or directory)");
+        return fails(64, place, &why);
     }
     let same = |entry: &Entry| entry.place == to && entry.kind == "nullfs" && entry.shows == shows;
     if table.covering(&to).is_some_and(same) {
         return fails(1, place, "Resource deadlock avoided");
     }
-    let mut options = vec!["local"];
-    options.extend(read_only.then_some("read-only"));
+    // It has what the mount beneath has.
+    let beneath = table.covering(&from).map(|entry| entry.options.clone());
+    let mut options = beneath.unwrap_or_default();
+    if read_only && !options.contains(&"read-only") {
+        options.insert(options.len().min(1), "read-only");
+    }
     table.entries.push(Entry {
         source: from,
         place: to,
@@ -262,7 +267,8 @@ pub fn umount(state: &mut State, fs: &MemFs, words: &[&str]) -> Reply {
         }
         _ => false,
     };
-    if table.entries.iter().skip(latest + 1).any(covered) || (in_use && !force) {
+    let is_beneath = table.entries.iter().skip(latest + 1).any(covered);
+    if (is_beneath || in_use) && !force {
         return Reply::fail(
             1,
             format!("umount: unmount of {place} failed: Device busy\n"),

@@ -10,25 +10,46 @@ use super::jail::OF_KERNEL;
 use super::words::Reply;
 use crate::fake::FakeHost;
 
-/// Resources that rctl(8) knows.
+/// Resources that rctl(8) knows, in its order.
 const RESOURCES: &[&str] = &[
-    "coredumpsize",
     "cputime",
     "datasize",
-    "maxproc",
-    "memorylocked",
-    "memoryuse",
-    "nthr",
-    "openfiles",
-    "pcpu",
     "stacksize",
-    "swapuse",
+    "coredumpsize",
+    "memoryuse",
+    "memorylocked",
+    "maxproc",
+    "openfiles",
     "vmemoryuse",
+    "pseudoterminals",
+    "swapuse",
+    "nthr",
+    "msgqqueued",
+    "msgqsize",
+    "nmsgq",
+    "nsem",
+    "nsemop",
+    "nshm",
+    "shmsize",
     "wallclock",
+    "pcpu",
+    "readbps",
+    "writebps",
+    "readiops",
+    "writeiops",
 ];
 
 /// Modules that are in the kernel.
-const MODULES: &[&str] = &["zfs", "nullfs", "fdescfs", "tmpfs"];
+const MODULES: &[&str] = &[
+    "zfs",
+    "nullfs",
+    "fdescfs",
+    "tmpfs",
+    "procfs",
+    "pf",
+    "if_bridge",
+    "if_epair",
+];
 
 const PROCESSORS: u32 = 64;
 
@@ -41,7 +62,6 @@ pub struct Rules {
     devices: BTreeMap<String, Vec<String>>,
     /// Whether the kernel counts at all.
     pub counts: bool,
-    modules: Vec<String>,
 }
 
 impl Default for Rules {
@@ -50,7 +70,6 @@ impl Default for Rules {
             limits: Vec::new(),
             devices: BTreeMap::new(),
             counts: true,
-            modules: MODULES.iter().map(|&name| name.to_owned()).collect(),
         }
     }
 }
@@ -105,8 +124,12 @@ pub fn rctl(state: &mut State, processes: &FakeHost, words: &[&str]) -> Reply {
         ["-a", rule] => {
             let parts: Vec<&str> = rule.split(':').collect();
             match parts.as_slice() {
-                ["jail", _, resource, _] if RESOURCES.contains(resource) => {
-                    rules.push((*rule).to_owned());
+                ["jail", name, resource, amount] if RESOURCES.contains(resource) => {
+                    let action = amount.split('=').next().unwrap_or_default();
+                    // It takes the place of one about the same.
+                    let same = format!("jail:{name}:{resource}:{action}=");
+                    rules.retain(|other| !other.starts_with(&same));
+                    rules.insert(0, (*rule).to_owned());
                     Reply::ok("")
                 }
                 _ => Reply::fail(
@@ -129,15 +152,8 @@ pub fn rctl(state: &mut State, processes: &FakeHost, words: &[&str]) -> Reply {
         ["-u", filter] => {
             let name = filter.strip_prefix("jail:").unwrap_or_default();
             let jail = state.jails.find(name).and_then(|jail| jail.container());
-            let Some(container) = jail else {
-                return Reply::fail(
-                    1,
-                    format!(
-                        "rctl: failed to show resource consumption for '{filter}': No such process\n"
-                    ),
-                );
-            };
-            let count = processes.jailed(&container).len();
+            // Of what isn't there nothing is used.
+            let count = jail.map_or(0, |container| processes.jailed(&container).len());
             let amount = |resource: &&str| match *resource {
                 "maxproc" | "nthr" => format!("{resource}={count}\n"),
                 resource => format!("{resource}=0\n"),
@@ -163,8 +179,15 @@ pub fn cpuset(state: &mut State, words: &[&str]) -> Reply {
         return Reply::usage("cpuset");
     };
     let Some(jail) = state.jails.find(jail) else {
-        return Reply::fail(1, format!("cpuset: jail \"{jail}\" not found\n"));
+        let shown = match jail.parse::<u32>() {
+            Ok(number) => number.to_string(),
+            Err(_) => format!("\"{jail}\""),
+        };
+        return Reply::fail(1, format!("cpuset: jail {shown} not found\n"));
     };
+    if list.contains(|c: char| !c.is_ascii_digit() && !",-".contains(c)) {
+        return Reply::fail(1, format!("cpuset: Malformed list {list}\n"));
+    }
     let mut numbers = list.split([',', '-']);
     if !numbers.all(|number| number.parse::<u32>().is_ok_and(|it| it < PROCESSORS)) {
         return Reply::fail(1, "cpuset: setaffinity: Invalid argument\n");
@@ -197,12 +220,15 @@ pub fn ps(state: &mut State, processes: &FakeHost, words: &[&str]) -> Reply {
     if columns.join(" ") != wanted {
         return Reply::usage("ps");
     }
-    let jail = state.jails.find(jid).and_then(|jail| jail.container());
-    let found = jail.map_or_else(Vec::new, |container| processes.jailed(&container));
+    let Some(jail) = state.jails.find(jid) else {
+        return Reply::fail(1, format!("ps: Invalid jail id: {jid}\n"));
+    };
+    let container = jail.container();
+    let found = container.map_or_else(Vec::new, |container| processes.jailed(&container));
     let now = Timestamp::now().microseconds();
     let lines = found.iter().map(|process| {
         let info = &process.info;
-        let state = if process.paused { "TJ" } else { "SJ" };
+        let state = if process.paused { "TCJ" } else { "SCJ" };
         let age = now.saturating_sub(info.started.microseconds()) / 1_000_000;
         let (pid, parent, command) = (info.pid, info.parent, &info.command);
         format!("{pid:>5} {parent:>5} 0 {state:<3} 0:00.00 0 {age:>7} -  {command}\n")
@@ -238,32 +264,23 @@ pub fn sysctl(state: &State, words: &[&str]) -> Reply {
     Reply::ok(values)
 }
 
-pub fn kldstat(state: &State, words: &[&str]) -> Reply {
+pub fn kldstat(words: &[&str]) -> Reply {
     match words {
-        ["-q", "-m", name] if state.rules.modules.iter().any(|it| it == name) => Reply::ok(""),
+        ["-q", "-m", name] if MODULES.contains(name) => Reply::ok(""),
         ["-q", "-m", _] => Reply::fail(1, ""),
         _ => Reply::usage("kldstat"),
     }
 }
 
-pub fn kldload(state: &mut State, words: &[&str]) -> Reply {
+/// The kernel has everything built in, and there are no files of modules.
+pub fn kldload(words: &[&str]) -> Reply {
     let [name] = words else {
         return Reply::usage("kldload");
     };
-    let known = ["if_bridge", "if_epair", "pf", "linprocfs"];
-    let loaded = state.rules.modules.iter().any(|it| it == name);
-    match (loaded, known.contains(name)) {
-        (true, _) => Reply::fail(
-            1,
-            format!("kldload: can't load {name}: module already loaded or in kernel\n"),
-        ),
-        (false, true) => {
-            state.rules.modules.push((*name).to_owned());
-            Reply::ok("")
-        }
-        (false, false) => Reply::fail(
-            1,
-            format!("kldload: can't load {name}: No such file or directory\n"),
-        ),
-    }
+    let why = match MODULES.contains(name) && *name != "zfs" {
+        true => "module already loaded or in kernel",
+        // This one has another name there.
+        false => "No such file or directory",
+    };
+    Reply::fail(1, format!("kldload: can't load {name}: {why}\n"))
 }
