@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kleene_tests::{Daemon, Room, built};
+use kleene_tests::{Daemon, Room, built, until};
 
 /// Runs a daemon that must refuse to start; answers what it said.
 fn refused(arguments: &[&str]) -> String {
@@ -151,4 +151,62 @@ fn checking_a_configuration_checks_its_sense() {
         let message = refused(&["--check-config", "--config", file.to_str().unwrap()]);
         assert!(message.contains(part), "{message}");
     }
+}
+
+/// Rewrites the configuration, has the daemon read it again, and waits until it has.
+fn reload(daemon: &Daemon, from: &str, to: &str, said: &str) {
+    let file = daemon.directory().join("config.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(&file, text.replace(from, to)).unwrap();
+    let pid = rustix::process::Pid::from_raw(daemon.pid().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    until(said, || daemon.log().contains(said));
+}
+
+#[test]
+fn sighup_takes_up_the_log_level_and_names_what_needs_a_restart() {
+    let daemon = Daemon::with_config(Room::Dir, "log_level: info\n");
+    reload(&daemon, "level: info", "level: loud", "goes on as it was");
+    reload(
+        &daemon,
+        "level: loud",
+        "level: debug\nsocket_group: 0",
+        "socket_group has changed",
+    );
+    assert!(daemon.log().contains("level=debug"), "{}", daemon.log());
+    daemon.klee(&["volume", "ls"]).ok();
+}
+
+/// As a log is rotated: the file is renamed, and the daemon told to open it again.
+#[test]
+fn the_log_file_is_opened_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (log, old) = (scratch.path().join("k.log"), scratch.path().join("k.log.0"));
+    let config = scratch.path().join("config.yaml");
+    fs::write(&config, "").unwrap();
+    let mut child = Command::new(built("kleened"))
+        .arg("--root")
+        .arg(scratch.path().join("root"))
+        .arg("--socket")
+        .arg(scratch.path().join("k.sock"))
+        .arg("--config")
+        .arg(&config)
+        .arg("--log-file")
+        .arg(&log)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let says =
+        |file: &Path, what: &str| fs::read_to_string(file).is_ok_and(|text| text.contains(what));
+    until("it listens", || says(&log, "listening on"));
+    let mode = fs::metadata(&log).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    fs::rename(&log, &old).unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    until("it says so in a new file", || says(&log, "read again"));
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(says(&log, "has stopped") && !says(&old, "read again"));
 }

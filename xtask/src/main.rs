@@ -30,6 +30,8 @@ Commands:
                      what things cost, beside crun, podman and buildah in the same run
   freebsd [--no-install]
                      check, lint and link for FreeBSD, on a machine that isn't
+  freebsd-selftest [--output FILE] [--no-install]
+                     a tar with the programs for FreeBSD and a script that tests them there
   openapi            write openapi/kleened.json and docs/reference anew
   tidy               checks of the sources that neither rustfmt nor clippy does
   packages           install the Debian packages that building and testing need
@@ -63,6 +65,7 @@ fn run() -> Result<()> {
         ["bench", parts @ ..] => bench::run(parts),
         ["freebsd"] => freebsd::run(true),
         ["freebsd", "--no-install"] => freebsd::run(false),
+        ["freebsd-selftest", options @ ..] => freebsd::selftest::run(options),
         ["openapi"] => test::write_references(),
         ["tidy"] => tidy::run(),
         ["packages"] => packages::ensure(),

@@ -1,5 +1,6 @@
 //! The daemon from its start to its end.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +19,14 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use kleened::app::{Activity, App, BLOCKING_THREADS, Stop, Timing};
-use kleened::config::{Config, Place};
+use kleened::config::Place;
 use kleened::http::{self, error::log};
 use kleened::listen::{self, Listener};
 use kleened::lock::{DaemonLock, LockError};
 use kleened::server;
 use kleened::supervisor::Watcher;
 
+use crate::reload::Reload;
 use crate::rooms;
 
 /// How long requests that are being worked on may take when the daemon ends.
@@ -46,7 +48,8 @@ const DESCRIPTORS: u64 = 65_536;
 ///
 /// # Errors
 /// When the daemon can't be started; the message is for the user.
-pub fn run(config: &Config) -> Result<()> {
+pub fn run(reload: &Reload) -> Result<()> {
+    let config = reload.running();
     if !rustix::process::geteuid().is_root() {
         bail!("kleened must be run by root: it mounts file systems and starts containers");
     }
@@ -75,6 +78,11 @@ pub fn run(config: &Config) -> Result<()> {
     };
     let store = Store::open(&info.database)?;
     let runtime = runtime().context("starting the runtime failed")?;
+    let hangup = {
+        // From here on SIGHUP waits until it is served, and doesn't end the daemon.
+        let _inside = runtime.enter();
+        signal(SignalKind::hangup()).context("handling SIGHUP failed")?
+    };
     let (stop, stopped) = Stop::new();
     let watcher = Arc::new(Watcher::new(runtime.handle().clone(), stopped.clone()));
     let engine = Arc::new(Engine::new(doors, store, Arc::clone(&watcher) as _));
@@ -89,7 +97,13 @@ pub fn run(config: &Config) -> Result<()> {
     };
     let news = watcher.news();
     let app = App::new(engine, system, Timing::default(), stopped, news);
-    runtime.block_on(serve(Arc::new(app), listeners, stop, watcher.calls()))?;
+    let reloading = reload_whenever(hangup, reload);
+    runtime.block_on(async {
+        tokio::select! {
+            ended = serve(Arc::new(app), listeners, stop, watcher.calls()) => ended,
+            never = reloading => match never {},
+        }
+    })?;
     runtime.shutdown_timeout(LAST_WORK);
     info!("kleened has stopped; running containers go on");
     Ok(())
@@ -186,6 +200,16 @@ async fn serve(
         () = either(&mut terminate, &mut interrupt) => warn!("stopping at once"),
     }
     Ok(())
+}
+
+/// Reads the configuration again whenever a signal asks for it.
+async fn reload_whenever(mut hangup: Signal, reload: &Reload) -> Infallible {
+    loop {
+        match hangup.recv().await {
+            Some(()) => reload.again(),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 async fn either(first: &mut Signal, second: &mut Signal) {

@@ -5,6 +5,8 @@
 pub mod app;
 pub mod config;
 pub mod http;
+pub mod import;
+pub mod init;
 pub mod listen;
 pub mod lock;
 pub mod logs;

@@ -1,19 +1,21 @@
 //! The daemon's program.
 
 mod cli;
+mod commands;
 mod daemon;
+mod reload;
 mod rooms;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use kleened::config::{self, Config};
 use kleened::{http, listen, tls};
-use tracing::level_filters::LevelFilter;
 
-use crate::cli::Arguments;
+use crate::cli::{Arguments, Command};
+use crate::reload::Reload;
 
 fn main() -> ExitCode {
     kleene_host::allocator::keep_small();
@@ -34,6 +36,17 @@ fn run(arguments: Arguments) -> Result<()> {
             .write_all(document.as_bytes())
             .context("writing to standard output failed");
     }
+    match &arguments.command {
+        Some(Command::Init(options)) => {
+            drop(out);
+            return commands::init(options);
+        }
+        Some(Command::Import(options)) => {
+            drop(out);
+            return commands::import(options);
+        }
+        None => {}
+    }
     let (mut config, file) = config::load(arguments.config.as_deref())?;
     let check = arguments.check_config;
     arguments.apply(&mut config);
@@ -49,8 +62,7 @@ fn run(arguments: Arguments) -> Result<()> {
         return writeln!(out, "{source}").context("writing to standard output failed");
     }
     drop(out);
-    log_to_stderr(config.log_level);
-    daemon::run(&config)
+    daemon::run(&Reload::start(arguments, config)?)
 }
 
 /// Checks what can be checked without starting: the storage driver against the root, the group, the
@@ -69,13 +81,4 @@ fn check_sense(config: &Config) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn log_to_stderr(level: LevelFilter) {
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }

@@ -14,6 +14,37 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    /// The database is the original Kleene's.
+    #[error(
+        "the metadata database '{}' is that of the original Kleene: `kleened import` takes its \
+         images, containers and volumes over (it only tells what it would do until it is given --yes)",
+        .0.display()
+    )]
+    Original(PathBuf),
+    /// The database is another program's.
+    #[error(
+        "the metadata database '{}' is not Kleene's: it has the tables {tables}; move it away, or \
+         configure another 'kleene_root'",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        tables: String,
+    },
+    /// Somebody else has the database open.
+    #[error("the metadata database '{}' is in use: end the programs that use it", .0.display())]
+    Busy(PathBuf),
+    /// The file can't be read.
+    #[error("the metadata database '{}' can't be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The database was written by a newer version of this program.
     #[error(
         "the metadata database has schema version {found}, this program knows up to {known}: use \

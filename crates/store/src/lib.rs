@@ -7,6 +7,7 @@
 mod error;
 mod journal;
 mod migrations;
+pub mod original;
 mod records;
 mod store;
 mod transaction;

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use serde::de::DeserializeOwned;
 
 use crate::journal::{JournalEntry, OperationId, Step};
+use crate::original::{self, Owner};
 use crate::records::{ContainerRecord, ExecRecord, ImageRecord, ImageSnapshot, VolumeRecord};
 use crate::{StoreError, Transaction, migrations};
 
@@ -23,13 +24,24 @@ impl Store {
     /// Opens the database file, making it (mode 0600) and bringing it up to date as needed.
     ///
     /// # Errors
-    /// When it can't be opened, is damaged, or was written by a newer version.
+    /// When it can't be opened, is damaged, or was written by a newer version or another program.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let open = |source| StoreError::Open {
             path: path.to_owned(),
             source,
         };
         let connection = Connection::open(path).map_err(open)?;
+        // Somebody else's stays as it is: the original Kleene's has the same name as ours.
+        match original::owner_of(&connection).map_err(open)? {
+            Owner::Nobody | Owner::Ours => {}
+            Owner::Original => return Err(StoreError::Original(path.to_owned())),
+            Owner::Other(tables) => {
+                return Err(StoreError::Foreign {
+                    path: path.to_owned(),
+                    tables,
+                });
+            }
+        }
         // Durability is the point: a commit returns once it is on the disk.
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")

@@ -1,24 +1,42 @@
-//! Owner, mode, times and extended attributes.
+//! Owner, mode, times, extended attributes with ACLs, and file flags.
 
+#[cfg(target_os = "freebsd")]
+mod freebsd;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+mod none;
+
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Gid, Uid};
 
 use crate::error::{Fault, InStep, Step};
+use crate::flags;
 use crate::meta::{Meta, Times};
+#[cfg(target_os = "freebsd")]
+use freebsd as xattr;
+#[cfg(target_os = "linux")]
+use linux as xattr;
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+use none as xattr;
 
 /// Where extended attributes are read from or written to: through an open file, or (links and
 /// device nodes can't be opened) as a directory's entry.
 #[derive(Clone, Copy)]
 #[cfg_attr(
-    not(target_os = "linux"),
-    allow(dead_code, reason = "no attributes there yet")
+    not(any(target_os = "linux", target_os = "freebsd")),
+    allow(dead_code, reason = "no attributes are known there")
 )]
 pub(crate) enum Node<'a> {
     Open(BorrowedFd<'a>),
     Entry(BorrowedFd<'a>, &'a CStr),
 }
+
+/// An extended attribute: name and value.
+type Named = (CString, Vec<u8>);
 
 /// Where the extended attributes for an entry come from.
 #[derive(Clone, Copy)]
@@ -30,33 +48,45 @@ pub(crate) enum Xattrs<'a> {
     /// Those that whoever uses the tree sees: see [`shown`].
     ShownOf(Node<'a>),
     /// These.
-    Given(&'a [(CString, Vec<u8>)]),
+    Given(&'a [Named]),
 }
 
 impl Xattrs<'_> {
-    /// Gives the number of attributes that the file system can't hold.
-    fn set_on(self, to: Node<'_>) -> Result<u64, Fault> {
-        let list = match self {
-            Self::Of(from) => return xattr::copy(from, to),
-            Self::TamedOf(from) => &tamed(from)?,
-            Self::ShownOf(from) => &shown(from)?,
-            Self::Given(list) => list,
-        };
-        let mut skipped = 0;
-        for (name, value) in list {
-            if !xattr::set(to, name, value)? {
-                skipped += 1;
-            }
-        }
-        Ok(skipped)
+    fn list(&self) -> Result<Cow<'_, [Named]>, Fault> {
+        Ok(match self {
+            Self::Of(from) => xattr::all(*from)?.into(),
+            Self::TamedOf(from) => tamed(*from)?.into(),
+            Self::ShownOf(from) => shown(*from)?.into(),
+            Self::Given(list) => (*list).into(),
+        })
     }
+}
+
+/// When an attribute is set, seen from the mode.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Before,
+    After,
+}
+
+/// Sets those of the list that are to be set then. Gives the number of attributes that the file system
+/// can't hold.
+fn set(list: &[Named], when: When, to: Node<'_>) -> Result<u64, Fault> {
+    let mut skipped = 0;
+    for (name, value) in list {
+        let after = xattr::comes_after_mode(name);
+        if after == (when == When::After) && !xattr::set(to, name, value)? {
+            skipped += 1;
+        }
+    }
+    Ok(skipped)
 }
 
 /// All extended attributes of an entry.
 #[derive(Default)]
 pub(crate) struct Attributes {
     /// Names and values.
-    pub list: Vec<(CString, Vec<u8>)>,
+    pub list: Vec<Named>,
 }
 
 /// Reads all extended attributes; none where the file system has none.
@@ -65,25 +95,30 @@ pub(crate) fn read(from: Node<'_>) -> Result<Attributes, Fault> {
 }
 
 /// Sets the owner, then the extended attributes, then the mode: changing the owner clears set-id
-/// bits and capabilities, and an access ACL changes the mode's group bits. Times come last, since
-/// everything else may touch them. Gives the number of extended attributes the target can't hold.
+/// bits and capabilities, and an access ACL changes the mode's group bits. (On FreeBSD ACLs come after
+/// the mode, which does away with them on ZFS.) Times come next, since everything else may touch them,
+/// and file flags last, since nothing may be changed then. Gives the number of extended attributes the
+/// target can't hold; file flags count as one.
 pub(crate) fn apply_open(xattrs: Xattrs<'_>, to: impl AsFd, meta: &Meta) -> Result<u64, Fault> {
     let to = to.as_fd();
-    rustix::fs::fchown(
-        to,
-        Some(Uid::from_raw(meta.uid)),
-        Some(Gid::from_raw(meta.gid)),
-    )
-    .step(Step::SettingOwner)?;
-    let skipped = xattrs.set_on(Node::Open(to))?;
+    let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
+    // A directory that was there already may have flags.
+    flags::despite(to, || rustix::fs::fchown(to, Some(uid), Some(gid))).step(Step::SettingOwner)?;
+    let list = xattrs.list()?;
+    let mut skipped = set(&list, When::Before, Node::Open(to))?;
     rustix::fs::fchmod(to, meta.mode).step(Step::SettingMode)?;
+    skipped += set(&list, When::After, Node::Open(to))?;
     set_times(to, meta.times)?;
+    // A file is new, and has none; a directory may have been there.
+    if meta.flags != 0 || meta.is_dir() {
+        skipped += flags::set(to, meta.flags)?;
+    }
     Ok(skipped)
 }
 
 /// Removes the extended attributes that a directory has beyond these. What overlayfs and the security
 /// modules keep there isn't anybody else's.
-pub(crate) fn remove_others(dir: impl AsFd, list: &[(CString, Vec<u8>)]) -> Result<(), Fault> {
+pub(crate) fn remove_others(dir: impl AsFd, list: &[Named]) -> Result<(), Fault> {
     let dir = dir.as_fd();
     for (name, _) in xattr::all(Node::Open(dir))? {
         let stays = list.iter().any(|(given, _)| *given == name)
@@ -111,12 +146,15 @@ pub(crate) fn apply_entry(
     let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
     rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
         .step(Step::SettingOwner)?;
-    let skipped = xattrs.set_on(Node::Entry(dir, name))?;
+    let list = xattrs.list()?;
+    let node = Node::Entry(dir, name);
+    let mut skipped = set(&list, When::Before, node)? + set(&list, When::After, node)?;
     if meta.kind != rustix::fs::FileType::Symlink {
         chmod_entry(dir, name, meta).step(Step::SettingMode)?;
     }
     rustix::fs::utimensat(dir, name, &meta.times.stamps(), AtFlags::SYMLINK_NOFOLLOW)
         .step(Step::SettingTimes)?;
+    skipped += flags::set_at(dir, name, meta.flags)?;
     Ok(skipped)
 }
 
@@ -146,7 +184,7 @@ pub(crate) fn clear_default_acl(dir: BorrowedFd<'_>) -> Result<(), Fault> {
 
 /// The extended attributes that whoever uses the tree sees, sorted: all but those that overlayfs keeps
 /// for itself on layers.
-pub(crate) fn shown(node: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
+pub(crate) fn shown(node: Node<'_>) -> Result<Vec<Named>, Fault> {
     let mut all = xattr::all(node)?;
     all.retain(|(name, _)| {
         let rest = name.to_bytes().strip_prefix(OVERLAY);
@@ -161,7 +199,7 @@ pub(crate) fn shown(node: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
 const OVERLAY: &[u8] = b"trusted.overlay.";
 
 /// The extended attributes of an entry, but for what would be an order to an overlay file system.
-pub(crate) fn tamed(node: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
+pub(crate) fn tamed(node: Node<'_>) -> Result<Vec<Named>, Fault> {
     let mut all = xattr::all(node)?;
     all.retain(|(name, _)| !is_overlays(name));
     Ok(all)
@@ -176,183 +214,4 @@ pub(crate) fn is_overlays(name: &CStr) -> bool {
 pub(crate) fn is_opaque(dir: BorrowedFd<'_>) -> Result<bool, Fault> {
     let value = xattr::value(Node::Open(dir), c"trusted.overlay.opaque")?;
     Ok(value.is_some_and(|value| value == b"y"))
-}
-
-/// Extended attributes on Linux.
-#[cfg(target_os = "linux")]
-mod xattr {
-    use std::ffi::{CStr, CString};
-    use std::os::fd::{AsRawFd, BorrowedFd};
-
-    use rustix::fs::XattrFlags;
-    use rustix::io::Errno;
-
-    use super::Node;
-    use crate::error::{Fault, InStep, Step};
-
-    const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
-
-    /// Enough for nearly every list of names and value; more is asked for when it isn't.
-    const USUAL: usize = 1024;
-
-    /// Copies all extended attributes. Gives how many the target's file system refused to hold.
-    pub fn copy(from: Node<'_>, to: Node<'_>) -> Result<u64, Fault> {
-        let mut skipped = 0;
-        for (name, value) in all(from)? {
-            if !set(to, &name, &value)? {
-                skipped += 1;
-            }
-        }
-        Ok(skipped)
-    }
-
-    /// Reads all extended attributes.
-    pub fn all(from: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
-        let mut names = [0_u8; USUAL];
-        match list(from, &mut names) {
-            Ok(0) | Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
-            Ok(length) => all_named(from, names.get(..length).unwrap_or_default()),
-            Err(Errno::RANGE) => all_named(from, &long_list(from)?),
-            Err(errno) => Err(Fault {
-                step: Step::ReadingAttributes,
-                errno,
-            }),
-        }
-    }
-
-    fn all_named(from: Node<'_>, names: &[u8]) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
-        let mut found = Vec::new();
-        for name in names.split_inclusive(|byte| *byte == 0) {
-            let Ok(name) = CStr::from_bytes_with_nul(name) else {
-                continue;
-            };
-            // One that goes away in the meantime is none.
-            if let Some(value) = value(from, name)? {
-                found.push((name.to_owned(), value));
-            }
-        }
-        Ok(found)
-    }
-
-    /// One attribute's value; `None` when it isn't there.
-    pub fn value(from: Node<'_>, name: &CStr) -> Result<Option<Vec<u8>>, Fault> {
-        let mut value = vec![0; USUAL];
-        match get_growing(from, name, &mut value) {
-            Ok(length) => {
-                value.truncate(length);
-                Ok(Some(value))
-            }
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
-            Err(errno) => Err(Fault {
-                step: Step::ReadingAttributes,
-                errno,
-            }),
-        }
-    }
-
-    /// Sets one attribute; `false` when the file system can't hold attributes of this kind.
-    pub fn set(to: Node<'_>, name: &CStr, value: &[u8]) -> Result<bool, Fault> {
-        let flags = XattrFlags::empty();
-        let result = match to {
-            Node::Open(fd) => rustix::fs::fsetxattr(fd, name, value, flags),
-            Node::Entry(dir, entry) => {
-                rustix::fs::lsetxattr(by_proc(dir, entry), name, value, flags)
-            }
-        };
-        match result {
-            Ok(()) => Ok(true),
-            Err(Errno::OPNOTSUPP) => Ok(false),
-            Err(errno) => Err(Fault {
-                step: Step::SettingAttributes,
-                errno,
-            }),
-        }
-    }
-
-    pub fn clear_default_acl(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        remove(dir, DEFAULT_ACL)
-    }
-
-    /// Removes an attribute, if it is there.
-    pub fn remove(fd: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
-        match rustix::fs::fremovexattr(fd, name) {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
-            Err(errno) => Err(errno),
-        }
-    }
-
-    fn list(node: Node<'_>, into: &mut [u8]) -> rustix::io::Result<usize> {
-        match node {
-            Node::Open(fd) => rustix::fs::flistxattr(fd, into),
-            Node::Entry(dir, name) => rustix::fs::llistxattr(by_proc(dir, name), into),
-        }
-    }
-
-    /// The list at its largest, 64 KiB (`XATTR_LIST_MAX`).
-    fn long_list(node: Node<'_>) -> Result<Vec<u8>, Fault> {
-        let mut names = vec![0; 65_536];
-        let length = list(node, &mut names).step(Step::ReadingAttributes)?;
-        names.truncate(length);
-        Ok(names)
-    }
-
-    /// Reads a value into `value`, which grows to the largest size possible (`XATTR_SIZE_MAX`).
-    fn get_growing(node: Node<'_>, name: &CStr, value: &mut Vec<u8>) -> rustix::io::Result<usize> {
-        match get(node, name, value) {
-            Err(Errno::RANGE) => {
-                value.resize(65_536, 0);
-                get(node, name, value)
-            }
-            other => other,
-        }
-    }
-
-    fn get(node: Node<'_>, name: &CStr, value: &mut [u8]) -> rustix::io::Result<usize> {
-        match node {
-            Node::Open(fd) => rustix::fs::fgetxattr(fd, name, value),
-            Node::Entry(dir, entry) => rustix::fs::lgetxattr(by_proc(dir, entry), name, value),
-        }
-    }
-
-    /// A path to the entry of an open directory. The kernel resolves the first part straight to
-    /// the open directory, and the calls used don't follow the last one.
-    fn by_proc(dir: BorrowedFd<'_>, name: &CStr) -> CString {
-        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
-        path.extend_from_slice(name.to_bytes());
-        CString::new(path).unwrap_or_default()
-    }
-}
-
-/// Extended attributes elsewhere: a known gap.
-#[cfg(not(target_os = "linux"))]
-mod xattr {
-    use std::ffi::{CStr, CString};
-    use std::os::fd::BorrowedFd;
-
-    use super::Node;
-    use crate::error::Fault;
-
-    pub fn all(_: Node<'_>) -> Result<Vec<(CString, Vec<u8>)>, Fault> {
-        Ok(Vec::new())
-    }
-
-    pub fn value(_: Node<'_>, _: &CStr) -> Result<Option<Vec<u8>>, Fault> {
-        Ok(None)
-    }
-
-    pub fn copy(_: Node<'_>, _: Node<'_>) -> Result<u64, Fault> {
-        Ok(0)
-    }
-
-    pub fn set(_: Node<'_>, _: &CStr, _: &[u8]) -> Result<bool, Fault> {
-        Ok(false)
-    }
-
-    pub fn clear_default_acl(_: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        Ok(())
-    }
-
-    pub fn remove(_: BorrowedFd<'_>, _: &CStr) -> rustix::io::Result<()> {
-        Ok(())
-    }
 }

@@ -17,13 +17,14 @@ use std::sync::Arc;
 use std::thread;
 use std::vec;
 
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use crate::attributes::{self, Node};
 use crate::data::DataCopier;
 use crate::error::{Fault, InStep, Step, TreeError};
 use crate::filter::{Filter, keeps};
+use crate::flags;
 use crate::links::HardLinks;
 use crate::meta::{Id, Meta};
 use crate::place::Place;
@@ -55,9 +56,11 @@ pub struct Copied {
     pub entries: u64,
     /// The sizes of the regular files, hard-linked ones once, holes included.
     pub bytes: u64,
-    /// Extended attributes that the target's file system can't hold.
+    /// Extended attributes that the target's file system can't hold, and entries whose file flags it
+    /// can't.
     pub skipped_xattrs: u64,
-    /// Device nodes and sockets that [`copy_in`] has left out.
+    /// Device nodes and sockets that [`copy_in`] has left out, or that the system can't make: FreeBSD
+    /// makes no sockets, and device nodes not everywhere.
     pub skipped: u64,
 }
 
@@ -115,8 +118,8 @@ impl Default for CopyOptions<'_> {
 /// directory's own owner, mode, times and extended attributes.
 ///
 /// Kept are owner, mode with set-id bits, access and modification time, extended attributes with
-/// ACLs and capabilities, hard links within the tree, symbolic links as links, holes, device
-/// nodes, FIFOs and sockets. What is mounted inside the source is copied too.
+/// ACLs and capabilities, file flags, hard links within the tree, symbolic links as links, holes, device
+/// nodes, FIFOs and sockets (but see [`Copied::skipped`]). What is mounted inside the source is copied too.
 ///
 /// The source may change meanwhile: entries that vanish are left out. Staging directories of an
 /// unfinished [`populate`](crate::populate()) in the source's root aren't copied.
@@ -482,9 +485,16 @@ impl Copier<'_> {
         } else {
             let mode = Mode::RUSR | Mode::WUSR;
             let device = if is_device(kind) { meta.device } else { 0 };
-            self.settings.create(target, name, || {
+            let made = self.settings.create(target, name, || {
                 rustix::fs::mknodat(target, name, kind, mode, device as _)
-            })?;
+            });
+            match made {
+                Err(fault) if sys::cannot_make(kind, fault.errno) => {
+                    self.copied.skipped += 1;
+                    return Ok(Some(Outcome::Vanished));
+                }
+                made => made?,
+            }
         }
         let from = self.settings.xattrs(Node::Entry(source, name));
         self.copied.skipped_xattrs +=
@@ -503,7 +513,7 @@ impl Copier<'_> {
             return Ok(false);
         };
         let from = site.dir.as_ref().map_or(target, AsFd::as_fd);
-        let link = || rustix::fs::linkat(from, &site.name, target, name, AtFlags::empty());
+        let link = || flags::link(from, &site.name, target, name);
         match self.settings.create(target, name, link) {
             Ok(()) => {
                 self.links.used(meta.id);

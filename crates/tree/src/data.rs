@@ -7,6 +7,8 @@ use rustix::io::Errno;
 
 use crate::error::{Fault, InStep, Step};
 use crate::meta::Meta;
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+use crate::sys;
 
 /// As much as is read at once. Small enough for the processor's cache.
 const CHUNK: usize = 256 * 1024;
@@ -14,7 +16,7 @@ const CHUNK: usize = 256 * 1024;
 /// Copies file contents, and remembers which of the fast ways this pair of file systems lacks.
 pub(crate) struct DataCopier {
     clone: bool,
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     range: bool,
     buffer: Vec<u8>,
 }
@@ -23,7 +25,7 @@ impl DataCopier {
     pub fn new() -> Self {
         Self {
             clone: cfg!(target_os = "linux"),
-            #[cfg(target_os = "linux")]
+            #[cfg(any(target_os = "linux", target_os = "freebsd"))]
             range: true,
             buffer: Vec::new(),
         }
@@ -113,7 +115,7 @@ impl DataCopier {
         end: u64,
     ) -> Result<bool, Fault> {
         let mut position = start;
-        #[cfg(target_os = "linux")]
+        #[cfg(any(target_os = "linux", target_os = "freebsd"))]
         while self.range && position < end {
             match self.range_in_kernel(from, to, position, end)? {
                 Some(0) => return Ok(false),
@@ -131,7 +133,7 @@ impl DataCopier {
     }
 
     /// `None` when the kernel can't do it between these files.
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     fn range_in_kernel(
         &mut self,
         from: BorrowedFd<'_>,
@@ -141,9 +143,7 @@ impl DataCopier {
     ) -> Result<Option<u64>, Fault> {
         // 1 GiB at once: more gains nothing, and 32-bit kernels take less than 2.
         let length = usize::try_from((end - position).min(1 << 30)).unwrap_or(CHUNK);
-        let (mut read_at, mut write_at) = (position, position);
-        match rustix::fs::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), length)
-        {
+        match sys::copy_file_range(from, to, position, length) {
             // Some kernels and file systems answer 0 where they mean "can't" (procfs and FUSE).
             Ok(0) => match self.through_buffer(from, to, position, end)? {
                 0 => Ok(Some(0)),

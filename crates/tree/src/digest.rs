@@ -289,6 +289,10 @@ impl Looks {
             head.update(&meta.gid.to_le_bytes());
         }
         let mut list = node.map_or(Ok(Vec::new()), attributes::tamed)?;
+        if meta.flags != 0 {
+            let flags = meta.flags.to_le_bytes().to_vec();
+            list.push((c"file flags".to_owned(), flags));
+        }
         list.sort_unstable();
         head.update(&(list.len() as u64).to_le_bytes());
         for (name, value) in &list {

@@ -30,6 +30,10 @@ pub enum Step {
     ReadingAttributes,
     /// Writing extended attributes.
     SettingAttributes,
+    /// Setting file flags.
+    SettingFlags,
+    /// Taking away file flags that stand in the way.
+    ClearingFlags,
     /// Removing an entry.
     Removing,
     /// Renaming an entry.
@@ -51,6 +55,8 @@ impl fmt::Display for Step {
             Self::SettingTimes => "setting the times of",
             Self::ReadingAttributes => "reading the extended attributes of",
             Self::SettingAttributes => "setting the extended attributes of",
+            Self::SettingFlags => "setting the file flags of",
+            Self::ClearingFlags => "clearing the file flags of",
             Self::Removing => "removing",
             Self::Renaming => "renaming",
             Self::Syncing => "syncing",
@@ -160,6 +166,18 @@ pub enum TreeError {
         /// The entry.
         path: PathBuf,
     },
+    /// An entry's file flags keep it from being removed or replaced, and can't be cleared.
+    #[error(
+        "{path:?} has file flags (schg, uchg and the like) that can't be cleared: that takes root, \
+         kern.securelevel not above 0, and in a jail allow.chflags"
+    )]
+    Locked {
+        /// The entry.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// Any other failure.
     #[error("{step} {path:?} failed")]
     Io {
@@ -189,6 +207,7 @@ impl TreeError {
             Errno::XDEV if step == Step::Opening => Self::OutsideRoot { path },
             Errno::EXIST if step == Step::Creating => Self::Exists { path },
             Errno::ISDIR => Self::IsADirectory { path },
+            Errno::PERM if step == Step::ClearingFlags => Self::Locked { path, source },
             _ => Self::Io { step, path, source },
         }
     }

@@ -8,8 +8,9 @@
 //!
 //! Directory arguments may be `O_PATH` descriptors.
 //!
-//! Known gaps outside Linux: extended attributes aren't copied, and files are copied by reading
-//! and writing.
+//! FreeBSD has the same by other means: its own calls for attributes, ACLs and file flags, and
+//! `O_RESOLVE_BENEATH`. On other systems extended attributes aren't copied, and files are copied by
+//! reading and writing.
 
 mod attributes;
 mod changes;
@@ -18,6 +19,8 @@ mod data;
 mod digest;
 mod error;
 mod filter;
+mod flags;
+mod kernels;
 mod links;
 pub mod memory;
 mod meta;
@@ -40,9 +43,8 @@ pub use copy::{
 pub use digest::digest_sources;
 pub use error::{Step, TreeError};
 pub use filter::{Filter, Keep};
-pub use pack::{
-    Choice, Chooser, LayerOf, PackOptions, Packed, is_kernels, pack_chosen, pack_layer, pack_tar,
-};
+pub use kernels::is_kernels;
+pub use pack::{Choice, Chooser, LayerOf, PackOptions, Packed, pack_chosen, pack_layer, pack_tar};
 pub use pattern::name_fits;
 pub use populate::{PopulateOutcome, populate, recover_populate};
 pub use remove::{remove_contents, remove_tree, remove_tree_at};

@@ -21,6 +21,8 @@ pub(crate) struct Meta {
     pub links: u64,
     pub id: Id,
     pub device: u64,
+    /// File flags, as far as copies keep them.
+    pub flags: u32,
     pub times: Times,
     /// When the inode itself was changed; nobody can set it.
     pub ctime: Timespec,
@@ -79,6 +81,7 @@ impl Meta {
             links: 1,
             id: (0, 0),
             device: 0,
+            flags: 0,
             times: Times {
                 atime: never,
                 mtime: never,
@@ -104,6 +107,7 @@ impl From<&Stat> for Meta {
             links: stat.st_nlink as u64,
             id: (stat.st_dev as u64, stat.st_ino as u64),
             device: stat.st_rdev as u64,
+            flags: crate::flags::kept(stat),
             times: Times {
                 atime: Timespec {
                     tv_sec: stat.st_atime as _,

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::attributes::{self, Attributes, Node};
 use crate::error::{Fault, InStep, Step, TreeError};
+use crate::kernels::is_kernels;
 use crate::meta::{Id, Meta};
 use crate::sys::{self, Entry};
 use choice::Pending;
@@ -62,12 +63,12 @@ pub struct Packed {
 /// `as_name`, and what is in it begins with that; the entries of a directory are sorted.
 ///
 /// Kept are owners by number, modes with set-id bits, modification times with fractions, extended
-/// attributes with ACLs and capabilities (`SCHILY.xattr`), symbolic links as links, hard links
+/// attributes with ACLs and capabilities (`SCHILY.xattr`), file flags (`SCHILY.fflags`), symbolic links as links, hard links
 /// within the tree, holes (GNU's sparse format 1.0), device nodes and FIFOs. Device nodes that have
 /// several names are packed once a name, since programs that leave them out couldn't link to them.
 /// Names need not be UTF-8: they are written as they are. What is mounted inside is packed, too.
 ///
-/// Entries that vanish meanwhile are left out. Directories of [the kernel's own](is_kernels) file
+/// Entries that vanish meanwhile are left out. Directories of [the kernel's own](crate::is_kernels()) file
 /// systems come out empty. Memory is needed for the names in the directories on
 /// the way to the current entry, and for the first names of hard links.
 ///
@@ -495,6 +496,7 @@ impl Packer<'_, '_> {
         attributes: &Attributes,
     ) -> Result<(), Failure> {
         let (uid, gid) = self.options.owner.unwrap_or((meta.uid, meta.gid));
+        let flags = if self.options.plain { 0 } else { meta.flags };
         let head = Head {
             kind,
             name: match self.path.get(..length).unwrap_or_default() {
@@ -502,7 +504,12 @@ impl Packer<'_, '_> {
                 b"" => b".",
                 path => path,
             },
-            meta: &Meta { uid, gid, ..*meta },
+            meta: &Meta {
+                uid,
+                gid,
+                flags,
+                ..*meta
+            },
             attributes,
         };
         self.packed.skipped_xattrs += head.write(self.to)?;
@@ -526,45 +533,21 @@ impl Packer<'_, '_> {
     }
 }
 
-/// Whether a directory lies in a file system in which the kernel shows and takes settings: procfs,
-/// sysfs or control groups. What is there are no files that could be copied.
-#[cfg(target_os = "linux")]
-pub fn is_kernels(dir: BorrowedFd<'_>) -> bool {
-    // See `statfs(2)` and `linux/magic.h`.
-    const SYSFS: u32 = 0x6265_6572;
-    const CGROUP: u32 = 0x0027_e0eb;
-    const CGROUP2: u32 = 0x6367_7270;
-    const PROCFS: u32 = 0x9fa0;
-    let kind = rustix::fs::fstatfs(dir).map(|stat| stat.f_type);
-    [PROCFS, SYSFS, CGROUP, CGROUP2]
-        .iter()
-        .any(|kernels| kind.is_ok_and(|kind| u32::try_from(kind) == Ok(*kernels)))
-}
-
-/// Whether a directory lies in a file system of the kernel's: a known gap.
-#[cfg(not(target_os = "linux"))]
-pub fn is_kernels(_: BorrowedFd<'_>) -> bool {
-    false
-}
-
 /// Opens a regular file for reading, by way of a handle: opening a device or a FIFO that has taken
 /// its place could have effects of its own.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 fn open_regular(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Failure> {
-    use std::os::fd::AsRawFd;
     let flags = sys::HANDLE | OFlags::NOFOLLOW;
     let handle = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(changed_or_gone)?;
     if Meta::of(&handle).step(Step::Reading)?.kind != FileType::RegularFile {
         return Err(Failure::Changed);
     }
-    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty()).step(Step::Opening)?;
-    Ok(file)
+    Ok(sys::open_again(&handle, flags).step(Step::Opening)?)
 }
 
 /// Opens a regular file for reading. `NONBLOCK`: a FIFO that has taken its place mustn't hold us up.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
 fn open_regular(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Failure> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use crate::attributes::{self, Node, Xattrs};
 use crate::copy::{Copied, CopyOptions, copy_tree};
 use crate::error::{Fault, InStep, Step, TreeError};
+use crate::flags;
 use crate::meta::{Id, Meta};
 use crate::remove::remove_tree;
 use crate::sys;
@@ -39,11 +40,11 @@ const LOST_AND_FOUND: &CStr = c"lost+found";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PopulateOutcome {
     /// There is nothing to copy. The target is still empty, but has the source's owner, mode and
-    /// other attributes now, unless somebody has given it others than a new directory has.
+    /// other attributes but file flags now, unless somebody has given it others than a new directory has.
     SourceEmpty,
     /// The target has entries, and is untouched.
     TargetNotEmpty,
-    /// The target has the source's entries and attributes now, durably.
+    /// The target has the source's entries and attributes (but no file flags of its own) now, durably.
     Copied(Copied),
 }
 
@@ -156,7 +157,7 @@ fn stage(
     };
     let copied = copy_tree(source, tree.as_fd(), &options)?;
     hook(Point::CopiedAll);
-    sys::sync_file_system(staging.as_fd())
+    sys::sync_tree(staging.as_fd())
         .step(Step::Syncing)
         .map_err(fail)?;
     hook(Point::Synced);
@@ -202,14 +203,13 @@ fn publish_entries(
     hook: Hook<'_>,
 ) -> Result<(), TreeError> {
     for entry in sys::entries(tree).step(Step::Reading).map_err(at_root)? {
-        match sys::rename_no_replace(tree, &entry.name, target, &entry.name) {
+        let name = entry.name.as_c_str();
+        // Should we be killed between two system calls, the entry comes without the flags that it had, or
+        // (on FreeBSD) with another time.
+        match flags::renamed(tree, name, target, name, || rename(tree, target, name)) {
             Ok(()) | Err(Errno::EXIST | Errno::NOENT) => {}
             Err(errno) => {
-                return Err(TreeError::new(
-                    Step::Renaming,
-                    name_path(&entry.name),
-                    errno,
-                ));
+                return Err(TreeError::new(Step::Renaming, name_path(name), errno));
             }
         }
         hook(Point::PublishedEntry);
@@ -217,8 +217,27 @@ fn publish_entries(
     Ok(())
 }
 
+/// Renames an entry. A directory's new `..` is a change of it on FreeBSD: so its times are set again.
+fn rename(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let before = if cfg!(target_os = "linux") {
+        None
+    } else {
+        let dir = sys::open_dir(from, name).ok();
+        dir.and_then(|dir| Some((Meta::of(&dir).ok()?.times, dir)))
+    };
+    sys::rename_no_replace(from, name, to, name)?;
+    match before {
+        Some((times, dir)) => rustix::fs::futimens(dir, &times.stamps()),
+        None => Ok(()),
+    }
+}
+
 fn copy_own_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Fault> {
-    let meta = Meta::of(from).step(Step::Reading)?;
+    // Without file flags: a directory that is to be filled, and written to, can't have them.
+    let meta = Meta {
+        flags: 0,
+        ..Meta::of(from).step(Step::Reading)?
+    };
     attributes::clear_default_acl(to)?;
     attributes::apply_open(Xattrs::Of(Node::Open(from)), to, &meta).map(drop)
 }
@@ -346,5 +365,5 @@ fn populating() -> MutexGuard<'static, Option<HashSet<Id>>> {
 }
 
 #[cfg(test)]
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod tests;

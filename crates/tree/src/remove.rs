@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode};
 use rustix::io::Errno;
 
 use crate::error::{Fault, InStep, Step, TreeError};
+use crate::flags;
 use crate::meta::{Id, Meta};
 use crate::place::Place;
 use crate::sys::{self, Entry};
@@ -21,9 +22,11 @@ const OPEN_LEVELS: usize = 64;
 const ROUNDS: u32 = 16;
 
 /// Removes the entry `name` of the directory `parent` with everything in it. Links aren't
-/// followed. `Ok(false)` when there is no such entry.
+/// followed. `Ok(false)` when there is no such entry. File flags that stand in the way (FreeBSD's `schg`
+/// and the like) are cleared; `parent` keeps its own.
 ///
 /// # Errors
+/// [`TreeError::Locked`] for file flags that can't be cleared.
 /// [`TreeError::MountInside`] when something is mounted on the entry or inside: nothing of the
 /// mounted file system is touched, but what came before may be gone. [`TreeError::OutsideRoot`]
 /// when `name` isn't a single name.
@@ -267,24 +270,23 @@ fn remove_leaf_or_open(
             }
         }
     }
-    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+    match flags::unlink(dir, name, AtFlags::empty()) {
         Ok(()) => Ok(Removed::Gone),
-        Err(Errno::NOENT) => Ok(Removed::Missing),
-        // It was replaced by a directory in the meantime (Linux says EISDIR, POSIX EPERM).
-        Err(Errno::ISDIR) if kind != FileType::Directory && kind != FileType::Unknown => {
-            remove_leaf_or_open(dir, name, FileType::Directory, place)
-        }
-        Err(errno) => Err(failed(Fault {
-            step: Step::Removing,
-            errno,
-        })),
+        Err(fault) => match fault.errno {
+            Errno::NOENT => Ok(Removed::Missing),
+            // It was replaced by a directory in the meantime.
+            Errno::ISDIR if kind != FileType::Directory && kind != FileType::Unknown => {
+                remove_leaf_or_open(dir, name, FileType::Directory, place)
+            }
+            _ => Err(failed(fault)),
+        },
     }
 }
 
 fn remove_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Fault> {
-    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Err(Errno::NOENT) => Ok(()),
-        other => other.step(Step::Removing),
+    match flags::unlink(parent, name, AtFlags::REMOVEDIR) {
+        Err(fault) if fault.errno == Errno::NOENT => Ok(()),
+        other => other,
     }
 }
 

@@ -1,8 +1,9 @@
 //! Resolves and creates paths beneath a root the way a process whose `/` it is would see them.
 //!
 //! Links are followed as long as they stay in the root: absolute ones start at the root, and `..`
-//! at the root is the root. On Linux `openat2` does this; what it can't do (creating directories on
-//! the way, older kernels, other systems) a walk of one component at a time does.
+//! at the root is the root. On Linux `openat2` does this, on FreeBSD `O_RESOLVE_BENEATH` in the usual case;
+//! what these can't do (creating directories on the way, older kernels, other systems) a walk of one
+//! component at a time does.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsString};
@@ -14,6 +15,7 @@ use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::error::{Fault, InStep, Step, TreeError};
+use crate::kernels;
 use crate::meta::Meta;
 use crate::sys;
 
@@ -203,9 +205,37 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Resul
 }
 
 /// Opens an existing path beneath the root.
+///
+/// FreeBSD's `O_RESOLVE_BENEATH` does it in one step, in which nobody can change the path, as long as it
+/// meets no absolute link and no `..` above the root. It refuses these; all else means the same with and
+/// without it. So what it finds is right, and the walk is for what it refuses.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Fault> {
+    #[cfg(target_os = "freebsd")]
+    if let Ok(found) = resolve_beneath(root, path, flags) {
+        return Ok(found);
+    }
     again(|| Walk::new(root, Make::Nothing).run(path, flags))
+}
+
+#[cfg(target_os = "freebsd")]
+fn resolve_beneath(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let text = path.as_os_str().as_bytes();
+    let begin = text.iter().position(|byte| *byte != b'/');
+    let beneath = match begin.and_then(|begin| text.get(begin..)) {
+        Some(beneath) => beneath,
+        None => b".",
+    };
+    rustix::fs::openat(
+        root,
+        beneath,
+        flags | OFlags::RESOLVE_BENEATH,
+        Mode::empty(),
+    )
 }
 
 /// Repeats a walk that somebody changed the path under (`EAGAIN`).
@@ -360,25 +390,13 @@ impl<'r> Walk<'r> {
 
     /// The links of procfs don't lead where their text says; the walk couldn't leave the root by
     /// them, but would end up somewhere else than a container.
-    #[cfg(target_os = "linux")]
     fn refuse_magic(&self) -> Result<(), Fault> {
-        const PROC_SUPER_MAGIC: u32 = 0x9fa0;
-        let kind = rustix::fs::fstatfs(self.here()).step(Step::Opening)?.f_type;
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "the magic numbers have 32 bits"
-        )]
-        if kind as u32 == PROC_SUPER_MAGIC {
+        if kernels::shows_processes(self.here()).step(Step::Opening)? {
             return Err(Fault {
                 step: Step::Opening,
                 errno: Errno::LOOP,
             });
         }
-        Ok(())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn refuse_magic(&self) -> Result<(), Fault> {
         Ok(())
     }
 
@@ -482,5 +500,6 @@ fn raced(
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod tests;

@@ -11,6 +11,8 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::meta::{Id, Meta};
+#[cfg(not(target_os = "linux"))]
+use crate::place::Place;
 
 /// How directories are opened for reading.
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
@@ -37,6 +39,20 @@ pub(crate) struct Entry {
 /// Opens the entry `name`, which must be a directory and no link to one.
 pub(crate) fn open_dir(parent: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())
+}
+
+/// Opens what a handle names.
+#[cfg(target_os = "linux")]
+pub(crate) fn open_again(handle: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// Opens what a handle names.
+#[cfg(target_os = "freebsd")]
+pub(crate) fn open_again(handle: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(handle, c"", flags | OFlags::EMPTY_PATH, Mode::empty())
 }
 
 /// Opens the same directory again for reading: what the caller gave may be an `O_PATH` descriptor,
@@ -206,8 +222,17 @@ fn open_dir_same_device(parent: BorrowedFd<'_>, path: &CStr) -> rustix::io::Resu
     dir.ok_or(Errno::NOENT)
 }
 
+/// Whether making a node fails like this because the system, or a jail, has no such nodes outside of its
+/// file system for devices: see `mknod(2)` of FreeBSD, where devices appear in devfs alone and sockets are
+/// made by `bind(2)`.
+pub(crate) fn cannot_make(kind: FileType, errno: Errno) -> bool {
+    let refused = matches!(errno, Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM);
+    cfg!(not(target_os = "linux")) && kind != FileType::Fifo && refused
+}
+
 /// Renames without replacing: `EEXIST` when `to` has such an entry. File systems that can't do it
-/// at once (zfs-fuse) get a check before the renaming.
+/// at once (zfs-fuse), and systems (FreeBSD), get a check before the renaming: there an entry that
+/// somebody makes in between is replaced.
 pub(crate) fn rename_no_replace(
     from: BorrowedFd<'_>,
     name: &CStr,
@@ -244,24 +269,105 @@ fn try_rename_no_replace(
     Err(Errno::NOSYS)
 }
 
-/// Makes everything written to the directory's file system durable.
-pub(crate) fn sync_file_system(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    #[cfg(target_os = "linux")]
-    return rustix::fs::syncfs(dir);
-    #[cfg(not(target_os = "linux"))]
-    {
-        rustix::fs::sync();
-        rustix::fs::fsync(dir)
+/// Makes a directory with everything in it durable, and perhaps more than that.
+#[cfg(target_os = "linux")]
+pub(crate) fn sync_tree(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    rustix::fs::syncfs(dir)
+}
+
+/// Makes a directory with everything in it durable, and perhaps more than that.
+///
+/// There is no `syncfs`, and `sync` doesn't wait (`sync(2)`, which begins with all at once): so each file
+/// and directory is waited for. ZFS alone has written its log when `sync` is done.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn sync_tree(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    rustix::fs::sync();
+    #[cfg(target_os = "freebsd")]
+    if file_system_of(dir)? == b"zfs" {
+        return rustix::fs::fsync(dir);
     }
+    let mut left = vec![Place::root()];
+    while let Some(place) = left.pop() {
+        let dir = open_chain_across(dir, &place.names())?;
+        for Entry { name, kind } in entries(dir.as_fd())? {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            match kind {
+                FileType::RegularFile => {
+                    rustix::fs::fsync(rustix::fs::openat(&dir, &name, flags, Mode::empty())?)?;
+                }
+                FileType::Directory => left.push(place.child(&name)),
+                // Links, nodes and names are their directory's.
+                _ => {}
+            }
+        }
+        rustix::fs::fsync(&dir)?;
+    }
+    Ok(())
+}
+
+/// The name of the file system that a file lies in: `ufs`, `zfs`, `devfs`…
+#[cfg(target_os = "freebsd")]
+pub(crate) fn file_system_of(fd: impl AsFd) -> rustix::io::Result<Vec<u8>> {
+    let name = rustix::fs::fstatfs(fd)?.f_fstypename;
+    let name = name.iter().map(|byte| byte.cast_unsigned());
+    Ok(name.take_while(|byte| *byte != 0).collect())
 }
 
 /// Makes the directory's own entries durable. File systems that can't sync a directory sync it
 /// with everything else.
 pub(crate) fn sync_dir(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
     match rustix::fs::fsync(dir) {
-        Err(Errno::INVAL | Errno::NOSYS) => sync_file_system(dir),
+        Err(Errno::INVAL | Errno::NOSYS) => sync_tree(dir),
         other => other,
     }
+}
+
+/// Copies part of a file to the same place in another one, and may share its blocks. Gives how much that
+/// was.
+#[cfg(target_os = "linux")]
+pub(crate) fn copy_file_range(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    position: u64,
+    length: usize,
+) -> rustix::io::Result<usize> {
+    let (mut read_at, mut write_at) = (position, position);
+    rustix::fs::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), length)
+}
+
+/// Copies part of a file to the same place in another one, and may share its blocks. Gives how much that
+/// was.
+#[cfg(target_os = "freebsd")]
+pub(crate) fn copy_file_range(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    position: u64,
+    length: usize,
+) -> rustix::io::Result<usize> {
+    use std::os::fd::AsRawFd;
+    let position = libc::off_t::try_from(position).map_err(|_| Errno::OVERFLOW)?;
+    let (mut read_at, mut write_at) = (position, position);
+    // SAFETY: the kernel reads and writes the two positions, which outlive the call.
+    let copied = unsafe {
+        libc::copy_file_range(
+            from.as_raw_fd(),
+            &raw mut read_at,
+            to.as_raw_fd(),
+            &raw mut write_at,
+            length,
+            0,
+        )
+    };
+    checked(copied)
+}
+
+/// What a system call of the C library's gave: an error is less than 0.
+#[cfg(target_os = "freebsd")]
+pub(crate) fn checked(result: isize) -> rustix::io::Result<usize> {
+    usize::try_from(result).map_err(|_| {
+        let error = std::io::Error::last_os_error();
+        Errno::from_io_error(&error).unwrap_or(Errno::IO)
+    })
 }
 
 /// A name as a path, for errors.

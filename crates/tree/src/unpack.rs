@@ -44,7 +44,7 @@ pub struct UnpackOptions {
     /// Gives everything this owner (user, group) instead of its own.
     pub owner: Option<(u32, u32)>,
     /// Leaves out what gives rights to others than the owner of a file: set-id bits, and extended
-    /// attributes, among them capabilities.
+    /// attributes, among them capabilities. File flags are left out, too.
     pub plain: bool,
     /// Where the archive's entries go, if not to the names that they have.
     pub rename: Option<Rename>,
@@ -84,16 +84,17 @@ pub struct Unpacked {
     pub entries: u64,
     /// Bytes of file contents stored in the archive.
     pub bytes: u64,
-    /// Extended attributes that the target's file system can't hold.
+    /// Extended attributes that the target's file system can't hold, and entries whose file flags it
+    /// can't.
     pub skipped_xattrs: u64,
-    /// Device nodes that were left out.
+    /// Device nodes that were left out, or that the system can't make.
     pub skipped_devices: u64,
 }
 
 /// Unpacks an uncompressed tar stream (v7, ustar, GNU, pax) into the directory `root`.
 ///
-/// Kept are owners by number, modes with set-id bits, modification times, extended attributes,
-/// hard links and holes. Missing parents are made with 0755. A later entry replaces an earlier one
+/// Kept are owners by number, modes with set-id bits, modification times, extended attributes, file
+/// flags (where the system has them), hard links and holes. Missing parents are made with 0755. A later entry replaces an earlier one
 /// or what the root had before; directories are kept, and a link to a directory stays where the
 /// archive has a directory. A directory is only replaced by something else if it is empty.
 ///
@@ -115,6 +116,7 @@ pub fn unpack_tar(
         if options.plain {
             member.mode &= 0o1777;
             member.xattrs.clear();
+            member.flags = 0;
         }
         if let Some(rename) = &options.rename
             && !rename::apply(rename, &mut member)?

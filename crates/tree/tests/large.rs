@@ -1,5 +1,5 @@
 //! Trees that are large enough for several threads to copy them.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", target_os = "freebsd"))]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -159,9 +159,9 @@ fn a_disk_that_gets_full_leaves_an_empty_target() {
     for file in 0..2000 {
         fs::write(source.join(format!("f{file}")), vec![1; 4096]).unwrap();
     }
-    for options in ["size=4m", "size=64m,nr_inodes=1000"] {
+    for (size, inodes) in [("4m", None), ("64m", Some(1000))] {
         let mounted = Dir::new(&scratch, "mounted");
-        let _mount = Mounted::tmpfs(&mounted.path, options);
+        let _mount = Mounted::tmpfs(&mounted.path, size, inodes);
         let target = Dir::new(&scratch, "mounted/target");
         let full = populate(source.fd(), target.fd());
         assert!(matches!(full, Err(TreeError::NoSpace { .. })), "{full:?}");

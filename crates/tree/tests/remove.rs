@@ -1,5 +1,5 @@
 //! Removing and measuring trees: never through a link, never into a mount.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", target_os = "freebsd"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -102,7 +102,7 @@ fn measures_inodes_once_and_stays_on_its_file_system() {
     let before = usage(dir.fd()).unwrap();
     assert_eq!((before.bytes, before.entries), (blocks, 5));
     assert_eq!(before.apparent, 100_000 + (1 << 30) + 10);
-    let _mount = Mounted::tmpfs(&dir.join("sub"), "size=1m");
+    let _mount = Mounted::tmpfs(&dir.join("sub"), "1m", None);
     fs::write(dir.join("sub/other"), vec![1; 50_000]).unwrap();
     assert_eq!(usage(dir.fd()).unwrap().entries, 4);
 }

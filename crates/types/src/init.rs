@@ -34,6 +34,20 @@ impl Init {
             Self::All => "all",
         }
     }
+
+    /// What a container's is when nobody says. On FreeBSD a jail lives until its last process has ended.
+    /// Elsewhere that goes for a command that is the boot script: it starts services and returns.
+    pub fn of_command(cmd: &[String]) -> Self {
+        const SCRIPT: &str = "/etc/rc";
+        if cfg!(target_os = "freebsd") {
+            return Self::All;
+        }
+        let words: Vec<&str> = cmd.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            [SCRIPT] | ["sh" | "/bin/sh", SCRIPT] => Self::All,
+            _ => Self::None,
+        }
+    }
 }
 
 impl FromStr for Init {

@@ -37,7 +37,7 @@ impl Userland for SystemUserland {
         let mut reporter = Reporter::new(progress);
         let defaults = match source {
             Source::Host { add } => {
-                host::fill(add, into, &mut reporter)?;
+                host::fill(self, add, into, &mut reporter)?;
                 defaults::with_shell()
             }
             Source::Archive { url } => {

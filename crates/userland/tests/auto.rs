@@ -14,11 +14,12 @@ mod server;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use common::{Outcome, Room, names, rootfs, xz};
+use common::{Outcome, Room, archive, entry, names, rootfs, xz};
 use kleene_command::{Answer as Reply, Scripted};
 use kleene_doors::userland::{Extras, Progress, Source, Userland, UserlandError};
 use kleene_userland::{Host, SystemUserland};
 use server::{Answer, Server};
+use tar::EntryType;
 
 const DIR: &str = "/pub/releases/arm64/aarch64/14.2-RELEASE";
 
@@ -176,21 +177,70 @@ fn unsupported(outcome: Outcome) -> String {
     }
 }
 
+/// A tiny FreeBSD, as far as updates look at it.
+fn release_14_1() -> Vec<u8> {
+    let script = b"#!/bin/sh\nUSERLAND_VERSION=\"14.1-RELEASE-p3\"\n";
+    xz(&archive(&[
+        entry(EntryType::Directory, "./", "", b""),
+        entry(EntryType::Regular, "bin/freebsd-version", "", script),
+    ]))
+}
+
 /// Fills with updates, whose program answers so.
 fn update(reply: Reply, stop: impl FnMut(&Progress) -> bool) -> Outcome {
-    let base = xz(&rootfs("x"));
+    let base = release_14_1();
     let server = mirror(manifest(&sha256(&base)), base);
     let room = Room::new();
-    let root = room.root();
-    let words = ["freebsd-update", "-b", root.to_str().unwrap()];
-    let words = [&words[..], &["--not-running-from-cron", "fetch", "install"]].concat();
+    let (root, work) = (room.root(), room.cache().join("freebsd-update/new"));
+    let words = [
+        "freebsd-update",
+        "-b",
+        root.to_str().unwrap(),
+        "-d",
+        work.to_str().unwrap(),
+        "--currently-running",
+        // The image's release, whatever the host runs.
+        "14.1-RELEASE-p3",
+        "--not-running-from-cron",
+        "fetch",
+        "install",
+    ];
     let runner = Arc::new(Scripted::new().expect(&words, reply));
     let userland = userland(&room, &server).runner(Arc::clone(&runner) as _);
     let outcome = room.fill_until(stop, |root, sink| {
         userland.fill(&Source::Auto, UPDATE, root, sink)
     });
     runner.finish().unwrap();
+    assert!(!work.exists());
     outcome
+}
+
+/// freebsd-update(8) would follow links in the tree, to the host's files.
+#[test]
+fn images_that_cant_be_updated_safely_are_refused() {
+    let script = b"USERLAND_VERSION=\"14.2-RELEASE\"\n";
+    let version = entry(EntryType::Regular, "bin/freebsd-version", "", script);
+    let link = entry(EntryType::Symlink, "etc", "/etc", b"");
+    for (entries, part) in [
+        (vec![version, link], "'/etc'"),
+        (
+            vec![entry(EntryType::Regular, "x", "", b"")],
+            "bin/freebsd-version",
+        ),
+    ] {
+        let room = Room::new();
+        let file = room.file("base.tar", &archive(&entries));
+        let source = Source::Archive {
+            url: format!("file://{}", file.display()),
+        };
+        // Nothing is started.
+        let userland = SystemUserland::new(room.cache())
+            .host(freebsd())
+            .runner(Arc::new(Scripted::new()));
+        let outcome = room.fill(|root, sink| userland.fill(&source, UPDATE, root, sink));
+        let message = outcome.invalid();
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]

@@ -11,10 +11,11 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use kleene_command::{Argv, Runner, System};
+use kleene_command::{Answer, Argv, Runner, Scripted, System};
 use kleene_doors::userland::{Defaults, Extras, Progress, Source, Userland, UserlandError};
-use kleene_userland::SystemUserland;
+use kleene_userland::{Host, SystemUserland};
 use tempfile::TempDir;
 
 fn fill_with(
@@ -50,6 +51,74 @@ fn refused(add: &Path) -> String {
         Err(UserlandError::Invalid(message)) => message,
         other => panic!("{other:?}"),
     }
+}
+
+/// What is put together on a FreeBSD, out of this host's programs; `pwd_mkdb` answers so.
+fn filled_on_freebsd(add: &[PathBuf], answer: Option<Answer>) -> (TempDir, Vec<String>) {
+    let into = tempfile::tempdir().unwrap();
+    let etc = into.path().join("etc");
+    let master = etc.join("master.passwd");
+    let (etc, master) = (etc.to_str().unwrap(), master.to_str().unwrap());
+    let runner = Scripted::new();
+    if let Some(answer) = answer {
+        runner.then(&["pwd_mkdb", "-i", "-p", "-d", etc, master], answer);
+    }
+    let runner = Arc::new(runner);
+    let host = Host {
+        system: "FreeBSD".to_owned(),
+        ..Host::this()
+    };
+    let userland = SystemUserland::new(into.path().join("no-cache-is-needed"))
+        .host(host)
+        .runner(Arc::clone(&runner) as _);
+    let mut told = Vec::new();
+    let mut sink = |progress: Progress| {
+        told.push(progress.step);
+        ControlFlow::Continue(())
+    };
+    let source = Source::Host { add: add.to_vec() };
+    userland
+        .fill(&source, Extras::default(), into.path(), &mut sink)
+        .unwrap();
+    runner.finish().unwrap();
+    (into, told)
+}
+
+#[test]
+fn freebsd_has_a_layout_and_accounts_of_its_own() {
+    let (into, _) = filled_on_freebsd(&[], Some(Answer::ok("")));
+    let read = |name: &str| fs::read_to_string(into.path().join(name)).unwrap();
+    assert!(read("etc/master.passwd").starts_with("root:*:0:0::0:0:"));
+    assert!(read("etc/passwd").contains("\nwww:*:80:80:World Wide Web Owner:"));
+    assert!(read("etc/group").starts_with("wheel:*:0:root\n"));
+    assert!(!read("etc/nsswitch.conf").contains("shadow"));
+    let mode = |name: &str| fs::metadata(into.path().join(name)).unwrap().mode() & 0o7777;
+    assert_eq!(mode("etc/master.passwd"), 0o600);
+    assert_eq!(
+        (mode("tmp"), mode("var/tmp"), mode("root")),
+        (0o1777, 0o1777, 0o750)
+    );
+    for dir in ["var/run", "var/empty", "libexec", "media", "usr/local"] {
+        assert!(into.path().join(dir).is_dir(), "{dir}");
+    }
+    for linux in ["srv", "sys", "opt", "etc/mtab"] {
+        assert!(!into.path().join(linux).exists(), "{linux}");
+    }
+}
+
+#[test]
+fn freebsds_accounts_without_their_databases() {
+    // A host may lack the program, which is told; and users' own files are left alone.
+    let (_, told) = filled_on_freebsd(&[], Some(Answer::fail(1, "pwd_mkdb: no")));
+    let last = told.last().unwrap();
+    assert!(
+        last.contains("/etc/pwd.db") && last.contains("pwd_mkdb: no"),
+        "{last}"
+    );
+    let (into, _) = filled_on_freebsd(&["/etc/passwd".into()], None);
+    let copy = fs::read(into.path().join("etc/passwd")).unwrap();
+    assert_eq!(copy, fs::read("/etc/passwd").unwrap());
+    assert!(!into.path().join("etc/master.passwd").exists());
 }
 
 /// Runs a script in the image, with `/proc` as in a container: the loader needs it for `$ORIGIN`.

@@ -8,6 +8,7 @@
 
 mod binary;
 mod library;
+pub mod selftest;
 mod zig;
 
 use std::path::{Path, PathBuf};
@@ -28,12 +29,7 @@ const LINUX_ONLY: &[&str] = &["xtask", "kleene-tests"];
 
 /// Checks and links. With `install`, what is needed for it and isn't there is downloaded.
 pub fn run(install: bool) -> Result<()> {
-    let cache = cache()?;
-    let compiler = Compiler {
-        sysroot: library::ensure(&cache, install)?,
-        tools: zig::ensure(&cache, install)?,
-        cache,
-    };
+    let compiler = Compiler::ensure(install)?;
     let mut clippy = compiler.cargo("clippy");
     clippy.args(["--workspace", "--all-targets", "--all-features"]);
     for name in LINUX_ONLY {
@@ -64,6 +60,16 @@ struct Compiler {
 }
 
 impl Compiler {
+    /// With `install`, what isn't there is downloaded.
+    fn ensure(install: bool) -> Result<Self> {
+        let cache = cache()?;
+        Ok(Self {
+            sysroot: library::ensure(&cache, install)?,
+            tools: zig::ensure(&cache, install)?,
+            cache,
+        })
+    }
+
     fn cargo(&self, subcommand: &str) -> Command {
         let mut command = shell::cargo();
         command.args([subcommand, "--target", TARGET]);

@@ -185,7 +185,7 @@ impl Engine {
             id: self.new_id()?,
             name,
             image: image.id.clone(),
-            init: new.init.unwrap_or_else(|| default_init(&cmd)),
+            init: new.init.unwrap_or_else(|| Init::of_command(&cmd)),
             cmd,
             user: if new.user.is_empty() {
                 config.user.clone()
@@ -392,20 +392,6 @@ fn declare_volumes(image: &ImageConfig, mounts: &mut Vec<MountSpec>) -> Vec<Volu
         volumes.push(name);
     }
     volumes
-}
-
-/// Whose end is a container's end when nobody says. On FreeBSD a jail lives until its last process has
-/// ended. Elsewhere that goes for a command that is the boot script: it starts services and returns.
-fn default_init(cmd: &[String]) -> Init {
-    const SCRIPT: &str = "/etc/rc";
-    if cfg!(target_os = "freebsd") {
-        return Init::All;
-    }
-    let words: Vec<&str> = cmd.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        [SCRIPT] | ["sh" | "/bin/sh", SCRIPT] => Init::All,
-        _ => Init::None,
-    }
 }
 
 /// The host's network for a container's driver, as far as there is one yet.

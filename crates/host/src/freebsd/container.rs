@@ -24,6 +24,8 @@ pub struct Containers {
     pub records: Records,
     /// Whether our devfs ruleset is known to be as it should be.
     ruleset: Mutex<bool>,
+    /// Held while mounts are made: those that have come to the kernel's table meanwhile are ours.
+    mounting: Mutex<()>,
 }
 
 impl Containers {
@@ -34,6 +36,7 @@ impl Containers {
             places,
             records,
             ruleset: Mutex::new(false),
+            mounting: Mutex::new(()),
         }
     }
 
@@ -173,6 +176,7 @@ impl Containers {
             return Ok(());
         }
         let tools = &*self.tools;
+        let _alone = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
         let before = mounts::all(tools)?;
         let mut made = Vec::new();
         for mount in mounts {
@@ -180,7 +184,7 @@ impl Containers {
             let place = self.places.mount_point(root, &mount.destination, kind)?;
             for (from, to) in with_children(&before, root, &source, &place) {
                 mounts::mount_nullfs(tools, &from, &to, mount.read_only)?;
-                made.push(to);
+                made.push((from, to));
             }
         }
         self.check_places(&before, &made)
@@ -188,14 +192,22 @@ impl Containers {
 
     /// Checks that everything was mounted where it was to be: a mount point in another mount may have
     /// become a link meanwhile, made by somebody who writes to that. What lies elsewhere is unmounted.
-    fn check_places(&self, before: &[Mounted], made: &[PathBuf]) -> Result<(), HostError> {
+    fn check_places(
+        &self,
+        before: &[Mounted],
+        made: &[(PathBuf, PathBuf)],
+    ) -> Result<(), HostError> {
         let after = mounts::all(&*self.tools)?;
         let is_there = |place: &PathBuf| after.iter().any(|mount| mount.place == *place);
-        let Some(missing) = made.iter().find(|place| !is_there(place)) else {
+        let Some((_, missing)) = made.iter().find(|(_, place)| !is_there(place)) else {
             return Ok(());
         };
         let strays = after.iter().filter(|mount| {
-            mount.kind == "nullfs" && !before.contains(mount) && !made.contains(&mount.place)
+            let is_new = mount.kind == "nullfs" && !before.contains(mount);
+            let mut ours = made.iter();
+            is_new
+                && ours.any(|(source, _)| *source == mount.source)
+                && made.iter().all(|(_, place)| *place != mount.place)
         });
         for stray in strays {
             mounts::ensure_unmounted(&*self.tools, &stray.place)?;

@@ -5,20 +5,35 @@ use kleene_doors::host::HostError;
 
 use super::failed;
 
+/// How the kernel came to a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Module {
+    /// It was there, loaded or compiled in.
+    There,
+    /// It has been loaded just now.
+    Loaded,
+}
+
+/// Whether the kernel says that it has a module. Of some that are compiled in it doesn't: only trying
+/// to load them tells.
+pub fn has_module(runner: &dyn Runner, name: &str) -> bool {
+    let present = Argv::new("kldstat").args(["-q", "-m", name]);
+    runner.run(&present).is_ok()
+}
+
 /// Loads a kernel module where the kernel hasn't got it.
 ///
 /// # Errors
 /// What kldload(8) says.
-pub fn ensure_module(runner: &dyn Runner, name: &str) -> Result<(), HostError> {
-    let present = Argv::new("kldstat").args(["-q", "-m", name]);
-    if runner.run(&present).is_ok() {
-        return Ok(());
+pub fn ensure_module(runner: &dyn Runner, name: &str) -> Result<Module, HostError> {
+    if has_module(runner, name) {
+        return Ok(Module::There);
     }
     // Some modules that are compiled in aren't known to kldstat(8) by their files' names.
     let compiled_in = format!("kldload: can't load {name}: module already loaded or in kernel");
     match runner.run(&Argv::new("kldload").arg(name)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.stderr() == Some(compiled_in.as_str()) => Ok(()),
+        Ok(_) => Ok(Module::Loaded),
+        Err(error) if error.stderr() == Some(compiled_in.as_str()) => Ok(Module::There),
         Err(error) => Err(failed(&format!("loading kernel module {name}"))(error)),
     }
 }
@@ -58,10 +73,19 @@ mod tests {
     #[test]
     fn modules_that_are_there_are_left_alone() {
         let runner = sample(&["kldstat", "-q", "-m", "zfs"], success);
-        ensure_module(&runner, "zfs").unwrap();
+        assert_eq!(ensure_module(&runner, "zfs").unwrap(), Module::There);
         runner.finish().unwrap();
         let runner = unknown("if_bridge");
-        ensure_module(&runner, "if_bridge").unwrap();
+        assert_eq!(ensure_module(&runner, "if_bridge").unwrap(), Module::There);
+        runner.finish().unwrap();
+    }
+
+    #[test]
+    fn modules_that_are_missing_are_loaded() {
+        let runner = Scripted::new()
+            .expect(&["kldstat", "-q", "-m", "nullfs"], Answer::fail(1, ""))
+            .expect(&["kldload", "nullfs"], Answer::ok(""));
+        assert_eq!(ensure_module(&runner, "nullfs").unwrap(), Module::Loaded);
         runner.finish().unwrap();
     }
 

@@ -16,15 +16,41 @@ pub use registries::{RegistriesConfig, RegistryConfig};
 pub use sockets::{SocketConfig, Tls};
 use yaml::{Node, Value};
 
+/// Where things are on a system when nothing else is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defaults {
+    /// The configuration file.
+    pub file: &'static str,
+    /// The Kleene root, a directory: hier(7) says where such are.
+    pub root: &'static str,
+}
+
+impl Defaults {
+    /// On FreeBSD.
+    pub const FREEBSD: Self = Self {
+        file: "/usr/local/etc/kleened/config.yaml",
+        root: "/var/db/kleene",
+    };
+
+    /// On Linux.
+    pub const LINUX: Self = Self {
+        file: "/etc/kleened/config.yaml",
+        root: "/var/lib/kleene",
+    };
+
+    /// On the system that this is compiled for.
+    pub const HERE: Self = if cfg!(target_os = "freebsd") {
+        Self::FREEBSD
+    } else {
+        Self::LINUX
+    };
+}
+
 /// Where the configuration is looked for when no file is named.
-pub const DEFAULT_PATH: &str = if cfg!(target_os = "freebsd") {
-    "/usr/local/etc/kleened/config.yaml"
-} else {
-    "/etc/kleened/config.yaml"
-};
+pub const DEFAULT_PATH: &str = Defaults::HERE.file;
 
 /// The Kleene root when nothing else is said.
-const DEFAULT_ROOT: &str = "/var/lib/kleene";
+const DEFAULT_ROOT: &str = Defaults::HERE.root;
 
 /// The socket when nothing else is said.
 const DEFAULT_SOCKET: &str = "/var/run/kleened.sock";
@@ -163,7 +189,7 @@ pub fn load(file: Option<&Path>) -> Result<(Config, Option<PathBuf>), ConfigErro
 }
 
 /// Parses a configuration file's text.
-fn parse(text: &str) -> Result<Config, ConfigError> {
+pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
     let document = yaml::parse(text)?;
     let mut config = Config::default();
     let mut logging = true;
@@ -171,7 +197,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
         match key.as_str() {
             "kleene_root" => config.kleene_root = kleene_root(value)?,
             "storage_driver" => config.storage_driver = storage_driver(value)?,
-            "api_listening_sockets" => config.sockets = sockets::parse(value)?,
+            "api_listening_sockets" => config.sockets = sockets::parse(value, &mut config.notes)?,
             "enable_logging" => logging = value.boolean()?,
             "log_level" => config.log_level = log_level(value)?,
             "socket_group" => config.socket_group = Some(group(value)?),

@@ -5,7 +5,15 @@ use std::path::PathBuf;
 use super::yaml::{Node, Value};
 use super::{Address, ConfigError, absolute_path};
 
-const KEYS: [&str; 5] = ["address", "tlscert", "tlskey", "tlsverify", "tlscacert"];
+/// Keys of a socket; `tlsdh` is the original Kleene's.
+const KEYS: [&str; 6] = [
+    "address",
+    "tlscert",
+    "tlskey",
+    "tlsverify",
+    "tlscacert",
+    "tlsdh",
+];
 
 /// A socket to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,16 +35,19 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
 }
 
-/// The sockets of a configuration file.
-pub(super) fn parse(node: &Node) -> Result<Vec<SocketConfig>, ConfigError> {
+/// The sockets of a configuration file, with what the user should know about them.
+pub(super) fn parse(
+    node: &Node,
+    notes: &mut Vec<String>,
+) -> Result<Vec<SocketConfig>, ConfigError> {
     let items = node.list()?;
     if items.is_empty() {
         return Err(node.error("give at least one socket, such as 'http:///var/run/kleened.sock'"));
     }
-    items.iter().map(socket).collect()
+    items.iter().map(|item| socket(item, notes)).collect()
 }
 
-fn socket(node: &Node) -> Result<SocketConfig, ConfigError> {
+fn socket(node: &Node, notes: &mut Vec<String>) -> Result<SocketConfig, ConfigError> {
     if let Value::Text(text) = &node.value {
         return finish(node, parse_address(node, text)?, &Parts::default());
     }
@@ -49,6 +60,13 @@ fn socket(node: &Node) -> Result<SocketConfig, ConfigError> {
             "tlskey" => parts.key = Some(file(value)?),
             "tlscacert" => parts.ca = Some(file(value)?),
             "tlsverify" => parts.verify = value.boolean()?,
+            "tlsdh" => {
+                value.text()?;
+                notes.push(format!(
+                    "'{}' is ignored: keys are agreed on by elliptic curves",
+                    value.key
+                ));
+            }
             key => return Err(value.unknown(key, &KEYS)),
         }
     }

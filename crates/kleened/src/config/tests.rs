@@ -62,6 +62,28 @@ fn everything_at_once() {
 }
 
 #[test]
+fn what_the_original_has_and_is_not_needed_is_noted() {
+    let directory = tempfile::tempdir().unwrap();
+    let cert = directory.path().join("cert.pem");
+    std::fs::write(&cert, "").unwrap();
+    let config = parse(&format!(
+        "api_listening_sockets:\n\
+         - address: https://127.0.0.1:8085\n  \
+           tlscert: {}\n  \
+           tlsdh: /usr/local/etc/kleened/dh.pem\n",
+        cert.display()
+    ))
+    .unwrap();
+    let [note] = config.notes.as_slice() else {
+        panic!("{:?}", config.notes);
+    };
+    assert!(
+        note.starts_with("'api_listening_sockets[0].tlsdh' is ignored"),
+        "{note}"
+    );
+}
+
+#[test]
 fn registries() {
     let config = parse(
         "default_registry: registry.example\n\

@@ -373,7 +373,7 @@ fn differs_open(new: impl AsFd, old: impl AsFd) -> Result<bool, Fault> {
 }
 
 fn owner_or_mode_differs(was: &Meta, is: &Meta) -> bool {
-    (was.uid, was.gid, was.mode) != (is.uid, is.gid, is.mode)
+    (was.uid, was.gid, was.mode, was.flags) != (is.uid, is.gid, is.mode, is.flags)
 }
 
 fn xattrs_differ(old: Node<'_>, new: Node<'_>) -> Result<bool, Fault> {

@@ -10,6 +10,7 @@ use super::Existing;
 use crate::attributes::{self, Node, Xattrs};
 use crate::data::DataCopier;
 use crate::error::{Fault, InStep, Step};
+use crate::flags;
 use crate::meta::Meta;
 
 /// What all threads need of the options.
@@ -142,7 +143,7 @@ impl Settings {
         if self.existing != Existing::Alike {
             return self.create_unless_directory(target, name, make);
         }
-        match make() {
+        match flags::inside(target, make) {
             Err(Errno::EXIST) if Meta::at(target, name).step(Step::Reading)?.is_dir() => Ok(None),
             made => made.map(Some).step(Step::Creating),
         }
@@ -155,14 +156,14 @@ impl Settings {
         name: &CStr,
         mut make: impl FnMut() -> rustix::io::Result<T>,
     ) -> Result<Option<T>, Fault> {
-        match make() {
+        match flags::inside(target, &mut make) {
             Err(Errno::EXIST) if self.existing != Existing::Refuse => {}
             made => return made.map(Some).step(Step::Creating),
         }
         if Meta::at(target, name).step(Step::Reading)?.is_dir() {
             return Ok(None);
         }
-        rustix::fs::unlinkat(target, name, AtFlags::empty()).step(Step::Removing)?;
-        make().map(Some).step(Step::Creating)
+        flags::unlink(target, name, AtFlags::empty())?;
+        flags::inside(target, make).map(Some).step(Step::Creating)
     }
 }

@@ -24,7 +24,7 @@ pub type Chooser<'c> = &'c mut dyn FnMut(&Path, bool) -> Choice;
 pub struct PackOptions<'c> {
     /// User and group that everything belongs to; `None`: those that it has.
     pub owner: Option<(u32, u32)>,
-    /// Leave out extended attributes.
+    /// Leave out extended attributes and file flags.
     pub plain: bool,
     /// Says what is packed of what is beneath the root; an entry that changes under the walk may be
     /// asked about again. `None`: everything.

@@ -1,5 +1,6 @@
 //! Writes one entry's headers: ustar, with an extended header in front for what that can't say
-//! (POSIX `pax`, GNU's sparse format 1.0, and `SCHILY.xattr` as several programs have it).
+//! (POSIX `pax`, GNU's sparse format 1.0, and `SCHILY.xattr` and `SCHILY.fflags` as several programs have
+//! them).
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -7,6 +8,7 @@ use std::ops::Range;
 use rustix::fs::{Timespec, major, minor};
 
 use crate::attributes::Attributes;
+use crate::flags;
 use crate::meta::Meta;
 
 /// Headers are one block long, contents are padded to whole blocks.
@@ -128,6 +130,10 @@ impl Head<'_> {
         }
         if link.len() > LINK.len() {
             record(&mut records, b"linkpath", link);
+        }
+        if self.meta.flags != 0 && !matches!(self.kind, Kind::HardLink(_)) {
+            let names = flags::names(self.meta.flags);
+            record(&mut records, b"SCHILY.fflags", names.as_bytes());
         }
         let mtime = self.meta.times.mtime;
         if mtime.tv_nsec != 0 || u64::try_from(mtime.tv_sec).map_or(true, |s| s > MAX_LONG) {

@@ -391,8 +391,9 @@ impl Alike {
     }
 }
 
-fn owner_or_mode(meta: &Meta) -> (u32, u32, Mode) {
-    (meta.uid, meta.gid, meta.mode)
+/// Owner, mode and file flags.
+fn owner_or_mode(meta: &Meta) -> (u32, u32, Mode, u32) {
+    (meta.uid, meta.gid, meta.mode, meta.flags)
 }
 
 fn same_mtime(one: &Times, other: &Times) -> bool {

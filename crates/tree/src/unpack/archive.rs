@@ -53,6 +53,8 @@ pub(crate) struct Member {
     pub mtime: Time,
     pub atime: Option<Time>,
     pub device: (u32, u32),
+    /// File flags.
+    pub flags: u32,
     pub xattrs: Vec<(CString, Vec<u8>)>,
     /// The size of the file that comes out.
     pub size: u64,
@@ -306,6 +308,7 @@ impl<'a> Archive<'a> {
             gid: id(records.gid, header.gid()).ok_or_else(|| bad("group"))?,
             mtime,
             atime: records.atime,
+            flags: records.flags.unwrap_or(0),
             device: device(kind, header).ok_or_else(|| bad("device number"))?,
             xattrs: std::mem::take(&mut records.xattrs),
             size: stored,

@@ -2,6 +2,8 @@
 
 use std::ffi::CString;
 
+use crate::flags;
+
 /// A point in time: seconds and nanoseconds since 1970.
 pub(crate) type Time = (i64, u32);
 
@@ -15,6 +17,8 @@ pub(crate) struct Records {
     pub gid: Option<u64>,
     pub mtime: Option<Time>,
     pub atime: Option<Time>,
+    /// File flags.
+    pub flags: Option<u32>,
     pub xattrs: Vec<(CString, Vec<u8>)>,
     pub sparse: Sparse,
 }
@@ -77,6 +81,7 @@ impl Records {
             b"gid" => self.gid = Some(decimal(value)?),
             b"mtime" => self.mtime = Some(time(value)?),
             b"atime" => self.atime = Some(time(value)?),
+            b"SCHILY.fflags" => self.flags = Some(flags::parse(value)),
             b"GNU.sparse.major" => self.sparse.major = Some(decimal(value)?),
             b"GNU.sparse.minor" => self.sparse.minor = Some(decimal(value)?),
             b"GNU.sparse.name" => self.sparse.name = Some(text(value)?),

@@ -14,6 +14,7 @@ use super::{UnpackOptions, Unpacked};
 use crate::attributes::{self, Xattrs};
 use crate::data::write_all_at;
 use crate::error::{Fault, InStep, Step, TreeError};
+use crate::flags;
 use crate::meta::{Id, Meta, Times};
 use crate::remove::{remove_contents_unless, remove_tree, remove_unless};
 use crate::resolve::{Open, create_dirs_in_root, open_in_root};
@@ -21,8 +22,8 @@ use crate::sys;
 
 const CHUNK: usize = 128 * 1024;
 
-/// Directories whose times are kept for the end. Beyond that, those so far are set early, and
-/// entries that come to them later change the times again.
+/// Directories whose times and file flags are kept for the end. Beyond that, those so far are set
+/// early, and entries that come to them later change the times again.
 const MAX_PENDING: usize = 1 << 18;
 
 /// Parents that the archive doesn't have.
@@ -53,11 +54,12 @@ struct Parent {
     id: Option<Id>,
 }
 
-/// A directory that gets its times at the end, when nothing in it changes any more.
+/// A directory that gets its times and file flags at the end, when nothing in it changes any more.
 struct Pending {
     path: PathBuf,
     id: Id,
     times: Times,
+    flags: u32,
 }
 
 /// An entry's place: the open directory, and the name in it.
@@ -208,9 +210,9 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Sets the times of all directories.
+    /// Sets the times and file flags of all directories.
     pub fn finish(mut self) -> Result<Unpacked, TreeError> {
-        self.set_pending_times()?;
+        self.set_pending()?;
         Ok(self.done)
     }
 
@@ -283,14 +285,15 @@ impl<'a> Writer<'a> {
     }
 
     fn directory(&mut self, member: &Member, slot: &Slot<'_>, path: &Path) -> Result<(), Failure> {
-        match rustix::fs::mkdirat(slot.dir, slot.name, Mode::RWXU) {
+        let make = || rustix::fs::mkdirat(slot.dir, slot.name, Mode::RWXU);
+        match flags::inside(slot.dir, make) {
             Err(Errno::EXIST) if !slot.replace_all && self.is_link_to_directory(slot, path)? => {
                 return Ok(());
             }
             Err(Errno::EXIST) if Meta::at(slot.dir, slot.name).step(Step::Reading)?.is_dir() => {}
             Err(Errno::EXIST) => {
                 remove_leaf(slot)?;
-                rustix::fs::mkdirat(slot.dir, slot.name, Mode::RWXU).step(Step::Creating)?;
+                flags::inside(slot.dir, make).step(Step::Creating)?;
             }
             other => other.step(Step::Creating)?,
         }
@@ -317,7 +320,10 @@ impl<'a> Writer<'a> {
         dir: &OwnedFd,
         path: PathBuf,
     ) -> Result<(), Fault> {
-        let meta = self.meta(member, FileType::Directory);
+        let meta = Meta {
+            flags: 0,
+            ..self.meta(member, FileType::Directory)
+        };
         if self.added.is_some() {
             // It may be a lower layer's.
             attributes::remove_others(dir, &member.xattrs)?;
@@ -329,10 +335,11 @@ impl<'a> Writer<'a> {
             path,
             id,
             times: meta.times,
+            flags: member.flags,
         });
         if self.pending.len() >= MAX_PENDING {
             // The times are no reason to fail here: the end will report what is wrong.
-            let _ = self.set_pending_times();
+            let _ = self.set_pending();
         }
         Ok(())
     }
@@ -403,10 +410,19 @@ impl<'a> Writer<'a> {
             _ => rustix::fs::makedev(major, minor),
         };
         let mode = Mode::RUSR | Mode::WUSR;
-        create(slot, || {
+        let made = create(slot, || {
             rustix::fs::mknodat(slot.dir, slot.name, kind, mode, device)
-        })?;
-        self.finish_node(member, slot, kind)
+        });
+        match made {
+            Err(Failure::Part(fault)) if sys::cannot_make(kind, fault.errno) => {
+                self.done.skipped_devices += 1;
+                Ok(())
+            }
+            made => {
+                made?;
+                self.finish_node(member, slot, kind)
+            }
+        }
     }
 
     fn finish_node(
@@ -455,9 +471,8 @@ impl<'a> Writer<'a> {
         if there.is_ok_and(|there| there.id == meta.id) {
             return Ok(());
         }
-        // Without AT_SYMLINK_FOLLOW: a hard link to a symbolic link is one more name of that.
         create(slot, || {
-            rustix::fs::linkat(&dir, &name, slot.dir, slot.name, AtFlags::empty())
+            flags::link(dir.as_fd(), &name, slot.dir, slot.name)
         })?;
         Ok(())
     }
@@ -474,6 +489,7 @@ impl<'a> Writer<'a> {
             mode: crate::resolve::mode_of(member.mode),
             uid,
             gid,
+            flags: member.flags,
             size: member.size,
             times: Times {
                 atime: member.atime.map_or(mtime, time),
@@ -483,19 +499,31 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn set_pending_times(&mut self) -> Result<(), TreeError> {
+    /// Sets what was left for the end: all times first, since a directory may be in the list twice.
+    fn set_pending(&mut self) -> Result<(), TreeError> {
+        let pending = std::mem::take(&mut self.pending);
         // The innermost come last in an archive; a directory's times don't change its parent's.
-        for Pending { path, id, times } in std::mem::take(&mut self.pending) {
-            match open_in_root(self.root.as_fd(), &path, Open::Directory) {
-                Ok(dir) if Meta::of(&dir).is_ok_and(|meta| meta.id == id) => {
-                    attributes::set_times(&dir, times).map_err(|fault| fault.at(&path))?;
-                }
-                Err(error @ TreeError::Io { .. }) => return Err(error),
-                // A later entry has replaced it.
-                Ok(_) | Err(_) => {}
+        for one in &pending {
+            if let Some(dir) = self.still_there(one)? {
+                attributes::set_times(&dir, one.times).map_err(|fault| fault.at(&one.path))?;
+            }
+        }
+        for one in pending.iter().filter(|one| one.flags != 0) {
+            if let Some(dir) = self.still_there(one)? {
+                let skipped = flags::set(&dir, one.flags);
+                self.done.skipped_xattrs += skipped.map_err(|fault| fault.at(&one.path))?;
             }
         }
         Ok(())
+    }
+
+    /// The directory, unless a later entry has replaced it.
+    fn still_there(&self, pending: &Pending) -> Result<Option<OwnedFd>, TreeError> {
+        match open_in_root(self.root.as_fd(), &pending.path, Open::Directory) {
+            Ok(dir) if Meta::of(&dir).is_ok_and(|meta| meta.id == pending.id) => Ok(Some(dir)),
+            Err(error @ TreeError::Io { .. }) => Err(error),
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 }
 
@@ -531,10 +559,10 @@ fn create<T>(
     slot: &Slot<'_>,
     mut make: impl FnMut() -> rustix::io::Result<T>,
 ) -> Result<T, Failure> {
-    match make() {
+    match flags::inside(slot.dir, &mut make) {
         Err(Errno::EXIST) => {
             remove_leaf(slot)?;
-            Ok(make().step(Step::Creating)?)
+            Ok(flags::inside(slot.dir, make).step(Step::Creating)?)
         }
         other => Ok(other.step(Step::Creating)?),
     }
@@ -544,18 +572,19 @@ fn create<T>(
 /// replace.
 fn remove_leaf(slot: &Slot<'_>) -> Result<(), Failure> {
     let is_dir = Meta::at(slot.dir, slot.name).step(Step::Reading)?.is_dir();
-    let flags = if is_dir {
+    let how = if is_dir {
         AtFlags::REMOVEDIR
     } else {
         AtFlags::empty()
     };
-    match rustix::fs::unlinkat(slot.dir, slot.name, flags) {
-        Err(Errno::NOTEMPTY) if slot.replace_all => {
-            let name = OsStr::from_bytes(slot.name.to_bytes());
-            Ok(remove_tree(slot.dir, Path::new(name)).map(drop)?)
+    match flags::unlink(slot.dir, slot.name, how) {
+        Err(fault) if fault.errno == Errno::NOTEMPTY && slot.replace_all => {
+            Ok(remove_tree(slot.dir, sys::shown(slot.name)).map(drop)?)
         }
-        Err(Errno::NOTEMPTY) => Err(Fault::new(Step::Creating, Errno::EXIST).into()),
-        other => Ok(other.step(Step::Removing)?),
+        Err(fault) if fault.errno == Errno::NOTEMPTY => {
+            Err(Fault::new(Step::Creating, Errno::EXIST).into())
+        }
+        other => Ok(other?),
     }
 }
 

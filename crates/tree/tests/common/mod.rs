@@ -2,8 +2,13 @@
 //! help.
 #![allow(dead_code, reason = "not every test uses everything")]
 
+#[cfg(target_os = "freebsd")]
+mod freebsd;
+#[cfg(target_os = "linux")]
+mod linux;
+
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,6 +16,14 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+
+#[cfg(target_os = "freebsd")]
+pub use freebsd::*;
+#[cfg(target_os = "linux")]
+pub use linux::*;
+
+/// Whether this is Linux: attributes of all name spaces, overlays, sockets from `mknod`.
+pub const LINUX: bool = cfg!(target_os = "linux");
 
 /// A scratch directory, in memory where the system has such a place.
 pub fn scratch() -> TempDir {
@@ -45,6 +58,15 @@ impl Dir {
     }
 }
 
+/// The type of an entry by its mode.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the raw mode's width differs between systems"
+)]
+pub fn kind_of(mode: u32) -> rustix::fs::FileType {
+    rustix::fs::FileType::from_raw_mode(mode as _)
+}
+
 /// Opens a path as `O_PATH`, which is all that the crate asks for.
 pub fn handle(path: &Path) -> OwnedFd {
     use rustix::fs::{Mode, OFlags};
@@ -62,6 +84,7 @@ pub struct Facts {
     pub content: Vec<u8>,
     pub size: u64,
     pub xattrs: BTreeMap<OsString, Vec<u8>>,
+    pub flags: u32,
     /// The first path of the same inode.
     pub same_as: Option<PathBuf>,
 }
@@ -106,35 +129,12 @@ pub fn facts(root: &Path) -> BTreeMap<PathBuf, Facts> {
             content,
             size: if meta.is_dir() { 0 } else { meta.len() },
             xattrs: xattrs(&real),
+            flags: flags(&meta),
             same_as,
         };
         found.insert(path, facts);
     }
     found
-}
-
-/// All extended attributes of a path.
-pub fn xattrs(path: &Path) -> BTreeMap<OsString, Vec<u8>> {
-    let mut list = vec![0_u8; 65536];
-    let Ok(length) = rustix::fs::llistxattr(path, &mut list[..]) else {
-        return BTreeMap::new();
-    };
-    let names = list[..length]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            let mut value = vec![0_u8; 65536];
-            let key = CString::new(name).unwrap();
-            let length = rustix::fs::lgetxattr(path, &key, &mut value[..]).unwrap();
-            value.truncate(length);
-            (OsString::from_vec(name.to_vec()), value)
-        })
-        .collect()
-}
-
-pub fn set_xattr(path: &Path, name: &str, value: &[u8]) {
-    rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
 }
 
 /// Fails with the first difference between two trees.
@@ -151,31 +151,4 @@ pub fn assert_same(left: &Path, right: &Path) {
 /// The number of bytes in a name.
 pub fn name_length(path: &Path) -> usize {
     path.file_name().map_or(0, |name| name.as_bytes().len())
-}
-
-/// A mount that goes with its value.
-pub struct Mounted(PathBuf);
-
-impl Mounted {
-    pub fn new(source: &str, path: &Path, kind: &str, options: &str) -> Self {
-        let options = CString::new(options).unwrap();
-        let flags = rustix::mount::MountFlags::empty();
-        rustix::mount::mount(source, path, kind, flags, options.as_c_str()).unwrap();
-        Self(path.to_owned())
-    }
-
-    pub fn tmpfs(path: &Path, options: &str) -> Self {
-        Self::new("tmpfs", path, "tmpfs", options)
-    }
-
-    pub fn bind(source: &Path, path: &Path) -> Self {
-        rustix::mount::mount_bind(source, path).unwrap();
-        Self(path.to_owned())
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
-    }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlin
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use crate::common::{set_xattr, xattrs};
+use crate::common::{LINUX, set_xattr, xattrs};
 use crate::world::World;
 use kleene_tree::{CopyInto, Keep, TreeError};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -70,9 +70,11 @@ fn attributes_links_and_holes_are_kept_and_nothing_dangerous_is() {
     let world = World::new();
     let at = |name: &str| world.context.join(name);
     set_xattr(&at("a.txt"), "user.kept", b"1");
-    set_xattr(&at("a.txt"), "trusted.overlay.redirect", b"/etc");
+    if LINUX {
+        set_xattr(&at("a.txt"), "trusted.overlay.redirect", b"/etc");
+        set_xattr(&at("dir/sub"), "trusted.overlay.opaque", b"y");
+    }
     set_xattr(&at("dir"), "user.mine", b"not the destination's");
-    set_xattr(&at("dir/sub"), "trusted.overlay.opaque", b"y");
     fs::hard_link(at("dir/one"), at("dir/again")).unwrap();
     fs::hard_link(at("a.txt"), at("c.txt")).unwrap();
     let sparse = File::create(at("dir/sparse")).unwrap();
@@ -100,7 +102,10 @@ fn attributes_links_and_holes_are_kept_and_nothing_dangerous_is() {
     assert_eq!(xattrs(&root("a.txt")).len(), 1);
     assert!(xattrs(&root("")).is_empty() && xattrs(&root("sub")).is_empty());
     let sparse = fs::metadata(root("sparse")).unwrap();
-    assert_eq!((sparse.len(), sparse.blocks()), (64 << 20, 0));
+    assert_eq!(sparse.len(), 64 << 20);
+    // UFS has a block at the end of a hole.
+    let at_the_end = if LINUX { 1 } else { 256 };
+    assert!(sparse.blocks() < at_the_end);
     for fifo in ["fifo", "sub/../fifo"] {
         assert!(fs::metadata(root(fifo)).unwrap().file_type().is_fifo());
     }

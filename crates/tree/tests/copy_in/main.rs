@@ -1,5 +1,5 @@
 //! Copying into a tree as `COPY` and `ADD` do.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", target_os = "freebsd"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

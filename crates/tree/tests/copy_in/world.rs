@@ -2,7 +2,7 @@
 
 use std::fs::{self};
 
-use crate::common::{Dir, facts, scratch};
+use crate::common::{Dir, facts, kind_of, scratch};
 use kleene_tree::{Copied, CopyFrom, CopyInto, Filter, TreeError, copy_in, digest_sources};
 use rustix::fs::FileType;
 use tempfile::TempDir;
@@ -68,7 +68,7 @@ impl World {
     pub fn listing(&self) -> Vec<String> {
         let lines = facts(&self.root.path).into_iter().skip(1);
         let line = |(path, facts): (std::path::PathBuf, crate::common::Facts)| {
-            let what = match FileType::from_raw_mode(facts.mode) {
+            let what = match kind_of(facts.mode) {
                 FileType::Directory => "/".to_owned(),
                 FileType::Symlink => format!(" -> {}", String::from_utf8_lossy(&facts.content)),
                 _ => format!("={}", String::from_utf8_lossy(&facts.content)),

@@ -1,5 +1,5 @@
 //! Unpacking archives: honest ones completely, hostile ones not at all.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", target_os = "freebsd"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

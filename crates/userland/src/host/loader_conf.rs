@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 /// Files of which one includes the next are followed this far.
 const MAX_DEPTH: usize = 8;
 
+/// What ldconfig(8) of FreeBSD has written down for rtld(1). Its start-up scripts make it; where they
+/// haven't run, rtld looks in its built-in directories only.
+const HINTS: &str = "/var/run/ld-elf.so.hints";
+
+/// The first number of such a file.
+const HINTS_MAGIC: u32 = 0x746e_6845;
+
 /// The files by which loaders are told where to look: for glibc, FreeBSD and musl. Where they
 /// exist, an image needs them for libraries outside of the built-in directories.
 pub(crate) fn configuration_files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = [
-        "/etc/ld.so.conf",
-        "/etc/ld.so.cache",
-        "/var/run/ld-elf.so.hints",
-    ]
-    .map(Into::into)
-    .into();
+    let mut files: Vec<PathBuf> = ["/etc/ld.so.conf", "/etc/ld.so.cache", HINTS]
+        .map(Into::into)
+        .into();
     files.extend(matching(Path::new("/etc"), "ld-musl-*.path"));
     files.extend(matching(Path::new("/etc/ld.so.conf.d"), "*.conf"));
     files.retain(|file| file.is_file());
@@ -31,9 +34,7 @@ pub(crate) fn configured_dirs() -> Vec<PathBuf> {
         let text = fs::read_to_string(file).unwrap_or_default();
         dirs.extend(text.split([':', '\n']).map(PathBuf::from));
     }
-    if cfg!(target_os = "freebsd") {
-        dirs.push("/usr/local/lib".into());
-    }
+    dirs.extend(hints(&fs::read(HINTS).unwrap_or_default()).unwrap_or_default());
     dirs.retain(|dir| dir.is_absolute());
     dirs
 }
@@ -50,6 +51,38 @@ pub(crate) fn built_in_dirs() -> Vec<PathBuf> {
     }
     dirs.retain(|dir| dir.is_dir());
     dirs
+}
+
+/// The directories in a file of hints: its header says where in its table of strings the list of them
+/// lies, separated by colons (elf-hints.h of FreeBSD). The numbers have the byte order of the machine that
+/// wrote them.
+fn hints(file: &[u8]) -> Option<Vec<PathBuf>> {
+    let word = |index: usize| -> Option<[u8; 4]> {
+        let bytes = file.get(index * 4..index * 4 + 4)?;
+        bytes.try_into().ok()
+    };
+    let is_little = u32::from_le_bytes(word(0)?) == HINTS_MAGIC;
+    let number = |index: usize| -> Option<usize> {
+        let bytes = word(index)?;
+        let number = match is_little {
+            true => u32::from_le_bytes(bytes),
+            false => u32::from_be_bytes(bytes),
+        };
+        number.try_into().ok()
+    };
+    let (magic, version) = (number(0)?, number(1)?);
+    if magic != usize::try_from(HINTS_MAGIC).ok()? || version != 1 {
+        return None;
+    }
+    let (table, list, length) = (number(2)?, number(4)?, number(5)?);
+    let start = table.checked_add(list)?;
+    let list = file.get(start..start.checked_add(length)?)?;
+    let dirs = std::str::from_utf8(list).ok()?.split(':');
+    Some(
+        dirs.filter(|dir| !dir.is_empty())
+            .map(PathBuf::from)
+            .collect(),
+    )
 }
 
 /// Reads a file in the format of `ld.so.conf`: directories, comments, `include` with patterns.
@@ -137,6 +170,40 @@ mod tests {
         ] {
             assert_eq!(matches(name, pattern), expected, "{name} {pattern}");
         }
+    }
+
+    /// A file of hints as ldconfig(8) lays it out: 32 numbers, then the strings.
+    fn hints_file(dirs: &str, numbers: fn(u32) -> [u8; 4]) -> Vec<u8> {
+        let length = u32::try_from(dirs.len()).unwrap();
+        let mut header = [0; 32];
+        header[..6].copy_from_slice(&[HINTS_MAGIC, 1, 128, length + 2, 1, length]);
+        let mut file: Vec<u8> = header.into_iter().flat_map(numbers).collect();
+        file.push(0);
+        file.extend(dirs.as_bytes());
+        file.push(0);
+        file
+    }
+
+    #[test]
+    fn hints_of_freebsd() {
+        for numbers in [u32::to_le_bytes, u32::to_be_bytes] {
+            let file = hints_file("/lib:/usr/lib::/usr/local/lib", numbers);
+            assert_eq!(
+                hints(&file).unwrap(),
+                ["/lib", "/usr/lib", "/usr/local/lib"].map(PathBuf::from)
+            );
+            // Whatever is cut off or changed, nothing is read beyond the file.
+            for length in 0..file.len() - 1 {
+                assert_eq!(hints(&file[..length]), None, "{length}");
+            }
+            for byte in 0..24 {
+                let mut bad = file.clone();
+                bad[byte] ^= 0xff;
+                let _ = hints(&bad);
+            }
+        }
+        assert_eq!(hints(b""), None);
+        assert_eq!(hints(&[0; 200]), None);
     }
 
     #[test]

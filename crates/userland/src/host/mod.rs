@@ -4,6 +4,7 @@
 //! links they are reached. Only then is anything written, so that what can't work is told at once.
 
 mod elf;
+mod freebsd;
 mod loader;
 mod loader_conf;
 mod plan;
@@ -24,6 +25,7 @@ use kleene_types::HostPath;
 use self::elf::Kind;
 use self::loader::{Loader, Missing};
 use self::plan::Plan;
+use crate::SystemUserland;
 use crate::defaults::PATH;
 use crate::error::io_error;
 use crate::progress::Reporter;
@@ -39,10 +41,12 @@ const NAME_SERVICES: [&str; 2] = ["libnss_files.so.2", "libnss_dns.so.2"];
 
 /// Fills the empty directory `into`; `add` names further programs, files and directories.
 pub(crate) fn fill(
+    userland: &SystemUserland,
     add: &[PathBuf],
     into: &Path,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), UserlandError> {
+    let is_freebsd = userland.host.is_freebsd();
     reporter.step("collecting the host's programs", 0, None)?;
     let planning = |error| io_error("planning the image's directories", error);
     let mut assembly = Assembly {
@@ -51,27 +55,40 @@ pub(crate) fn fill(
         tree_bytes: 0,
         configure: false,
     };
-    skeleton::dirs(&mut assembly.plan).map_err(planning)?;
+    match is_freebsd {
+        true => freebsd::dirs(&mut assembly.plan),
+        false => skeleton::dirs(&mut assembly.plan),
+    }
+    .map_err(planning)?;
     for path in add {
         assembly.add(path, into, reporter)?;
     }
     assembly.shell()?;
-    for name in programs::NAMES {
+    let own = if is_freebsd { freebsd::NAMES } else { &[] };
+    for name in programs::NAMES.iter().chain(own) {
         assembly.optional(name, reporter)?;
     }
     // A link to `../usr/lib/os-release` on most hosts, and absent on some.
     let _ = assembly.plan.file(Path::new("/etc/os-release"));
-    for path in skeleton::terminals() {
+    for path in skeleton::terminals().chain(freebsd::files(is_freebsd)) {
         // Hosts have them in different places, and not all of them.
         let _ = assembly.plan.file(&path);
     }
     if assembly.configure {
         assembly.loader_configuration().map_err(planning)?;
     }
-    skeleton::files(&mut assembly.plan, PATH).map_err(planning)?;
+    let accounts = match is_freebsd {
+        true => freebsd::texts(&mut assembly.plan, PATH),
+        false => skeleton::files(&mut assembly.plan, PATH).map(|()| false),
+    }
+    .map_err(planning)?;
     fs::set_permissions(into, Permissions::from_mode(0o755))
         .map_err(|error| io_error(format!("preparing {}", into.display()), error))?;
-    write::write(&assembly.plan, assembly.tree_bytes, into, reporter)
+    write::write(&assembly.plan, assembly.tree_bytes, into, reporter)?;
+    match accounts {
+        true => freebsd::account_databases(&*userland.runner, into, reporter),
+        false => Ok(()),
+    }
 }
 
 /// Why a program can't be in the image.

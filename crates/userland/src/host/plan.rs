@@ -145,6 +145,12 @@ impl Plan {
         self.insert(&parent.join(name), entry)
     }
 
+    /// Whether there is an entry for a path without links.
+    pub fn has(&self, path: &str) -> bool {
+        let path = Path::new(path);
+        self.entries.contains_key(path) || self.covers(path)
+    }
+
     fn covers(&self, path: &Path) -> bool {
         self.trees.iter().any(|tree| path.starts_with(tree))
     }
