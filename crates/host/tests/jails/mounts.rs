@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kleene_doors::host::{Host, HostError};
-use kleene_host::freebsd::simulated::Moment;
+use kleene_host::freebsd::simulated::{Fault, Moment};
 
 use crate::golden::Story;
 use crate::world::{ROOT, VOLUME, World, chain, first, mount, setup};
@@ -102,20 +102,29 @@ fn busy_mounts() {
     story.check("busy");
 }
 
-/// Whoever writes to a volume can put a link in the place of a mount point that lies in it, between its
-/// being found and its being used. Nothing is mounted outside then, and the start says why it failed.
-#[test]
-fn a_link_takes_the_place_of_a_mount_point() {
-    let (mut story, world) = (Story::default(), World::new());
+/// Has `/usr/local` of the host take the place of this path of the volume as soon as something is to be
+/// mounted there.
+fn lead_out(world: &World, path: &str) {
     let machine = world.machine.clone();
     machine.fs().create_dir_all(Path::new("/usr/local"));
-    let sub = Path::new(VOLUME).join("sub");
-    let swapped = sub.clone();
+    let end = format!("/data/{path}");
+    let swapped = Path::new(VOLUME).join(path);
     world.machine.watch(move |moment, command| {
-        if moment == Moment::Before && command.ends_with("/data/sub") {
+        if moment == Moment::Before
+            && command.starts_with("mount_nullfs")
+            && command.ends_with(&end)
+        {
             machine.fs().symlink(&swapped, Path::new("/usr/local"));
         }
     });
+}
+
+/// Whoever writes to a volume can put a link in the place of a mount point that lies in it, between its
+/// being found and its being used. Nothing stays mounted outside then, and the start says why it failed.
+#[test]
+fn a_link_takes_the_place_of_a_mount_point() {
+    let (mut story, world) = (Story::default(), World::new());
+    lead_out(&world, "sub");
     let mounts = || {
         vec![
             mount(VOLUME, "/data", false),
@@ -132,7 +141,6 @@ fn a_link_takes_the_place_of_a_mount_point() {
     );
     assert_eq!(world.traces(), Vec::<String>::new());
     story.tell("a link leads out of the container", world.commands());
-    story.check("link");
     // A link that was there before leads to where it leads in the container.
     world.machine.unwatch();
     let request = first(setup(mounts()), &["sleep"]);
@@ -143,6 +151,55 @@ fn a_link_takes_the_place_of_a_mount_point() {
     );
     assert!(world.machine.fs().list(Path::new("/usr/local")).is_empty());
     world.end(&request.exec);
+    world.commands();
+    // What comes next may fail, which has to look at what was mounted before, too.
+    for fault in [None, Some(Fault::HangsAfterwards)] {
+        let world = World::new();
+        lead_out(&world, "sub");
+        let mut mounts = mounts();
+        match fault {
+            None => mounts.push(mount("/nowhere", "/more", false)),
+            Some(fault) => world.machine.fault_at("mount_nullfs /etc ", fault),
+        }
+        let error = world.start(&first(setup(mounts), &["sleep"])).unwrap_err();
+        let said = chain(&error);
+        assert!(
+            said.contains("/nowhere") || said.contains("took longer"),
+            "{said}"
+        );
+        assert_eq!(world.traces(), Vec::<String>::new());
+        story.tell(
+            "then another mount fails, or this one hangs",
+            world.commands(),
+        );
+    }
+    story.check("link");
+}
+
+/// Of mounts beneath a source, those that are seen are made; others are hidden by later ones.
+#[test]
+fn what_is_hidden_beneath_a_source_stays_hidden() {
+    let (mut story, world) = (Story::default(), World::new());
+    for (source, place) in [
+        ("zroot/home", "/zroot/home"),
+        ("zroot/home/ann", "/zroot/home/ann"),
+        ("zroot/home/bob", "/zroot/home/bob"),
+        ("zroot/home/bob/old", "/zroot/home/bob/old"),
+        ("tank/ann", "/zroot/home/ann"),
+        ("tank/bob", "/zroot/home/bob"),
+    ] {
+        world.machine.mount(source, Path::new(place), "zfs");
+    }
+    let request = first(
+        setup(vec![mount("/zroot/home", "/home", false)]),
+        &["sleep"],
+    );
+    world.start(&request).unwrap();
+    let mut commands = world.commands();
+    commands.retain(|command| command.starts_with("mount_nullfs"));
+    story.tell("homes have moved to another pool", commands);
+    world.end(&request.exec);
+    story.check("hidden");
 }
 
 #[test]
