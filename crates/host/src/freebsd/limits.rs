@@ -7,6 +7,9 @@ use kleene_types::{Limits, SwapLimit};
 use super::check::Machine;
 use super::{failed, run};
 
+/// What rules may be about.
+const RESOURCES: [&str; 4] = ["memoryuse", "swapuse", "pcpu", "maxproc"];
+
 /// What a container's limits are on FreeBSD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -75,17 +78,28 @@ impl Plan {
 }
 
 impl Plan {
-    /// Sets the limits of a jail in the place of those that it has.
+    /// Sets the limits of a jail in the place of those that it has. `limited`: whether it may have rules.
     ///
     /// # Errors
-    /// What the tools say. Limits may be missing then: those that were set stay, the others are gone.
-    pub fn replace(&self, runner: &dyn Runner, jail: &str) -> Result<(), HostError> {
-        remove(runner, jail)?;
+    /// What the tools say. Some of the limits are the former ones then; none is missing that was there
+    /// and is to be there.
+    pub fn replace(&self, runner: &dyn Runner, jail: &str, limited: bool) -> Result<(), HostError> {
+        // A rule takes the place of one about the same resource.
         let all = Self {
             rules: self.rules.clone(),
             cpuset: self.cpuset.clone().or_else(|| every_processor(runner)),
         };
-        all.apply(runner, jail)
+        all.apply(runner, jail)?;
+        if !limited {
+            return Ok(());
+        }
+        let is_limited = |resource: &str| {
+            let mut rules = self.rules.iter();
+            rules.any(|rule| rule.split(':').next() == Some(resource))
+        };
+        let mut others = RESOURCES.iter().filter(|resource| !is_limited(resource));
+        others
+            .try_for_each(|resource| remove_rules(runner, jail, &format!("jail:{jail}:{resource}")))
     }
 }
 
@@ -100,7 +114,11 @@ fn every_processor(runner: &dyn Runner) -> Option<String> {
 /// # Errors
 /// What rctl(8) says.
 pub fn remove(runner: &dyn Runner, jail: &str) -> Result<(), HostError> {
-    let command = Argv::new("rctl").args(["-r".to_owned(), format!("jail:{jail}")]);
+    remove_rules(runner, jail, &format!("jail:{jail}"))
+}
+
+fn remove_rules(runner: &dyn Runner, jail: &str, filter: &str) -> Result<(), HostError> {
+    let command = Argv::new("rctl").args(["-r", filter]);
     match runner.run(&command) {
         Ok(_) => Ok(()),
         // There are none.

@@ -389,7 +389,7 @@ impl Host for FreeBsdHost {
         let limited = record.limited || plan.has_rules();
         let noted = Record { limited, ..record };
         self.containers.note(container, &noted)?;
-        plan.replace(&*self.tools, container.as_str())
+        plan.replace(&*self.tools, container.as_str(), limited)
     }
 
     fn pause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {

@@ -189,6 +189,12 @@ fn what_is_done_to_a_running_container_fails() {
                 if result.is_ok() {
                     assert_eq!((name, step), ("update", "sysctl -n hw.physmem hw.ncpu"));
                 }
+                if name == "update" {
+                    let traces = world.traces();
+                    let is_limit = |trace: &&String| trace.contains(":maxproc:deny=");
+                    let limits = traces.iter().filter(is_limit).count();
+                    assert_eq!(limits, 1, "never without: {traces:?}");
+                }
                 if world.probe(&it.exec) == "is paused" {
                     world.room.unpause(&container(), &it.exec).unwrap();
                 }

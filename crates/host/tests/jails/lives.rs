@@ -173,7 +173,28 @@ fn limits() {
         .update_limits(&container(), &request.exec, &fewer)
         .unwrap();
     world.end(&request.exec);
+    // Where the kernel doesn't count, processors can be had all the same.
     world.machine.count(false);
+    let processors = |list: &str| Limits {
+        cpuset: Some(list.parse().unwrap()),
+        ..Limits::default()
+    };
+    let request = first(
+        ContainerSetup {
+            limits: processors("0"),
+            ..setup(Vec::new())
+        },
+        &["sleep"],
+    );
+    world.start(&request).unwrap();
+    let update = world
+        .room
+        .update_limits(&container(), &request.exec, &processors("1"));
+    update.unwrap();
+    assert_eq!(world.machine.processors(CONTAINER).unwrap(), "1");
+    let stats = world.room.stats(&container(), &request.exec).unwrap();
+    assert_eq!(stats.pids.unwrap().current, 1, "by its processes");
+    world.end(&request.exec);
     let said = chain(&world.room.check_limits(&limits, None, &[]).unwrap_err());
     assert!(said.contains("kern.racct.enable=1"), "{said}");
     story.check("limits");
@@ -345,6 +366,20 @@ fn the_machine_restarts() {
     let shows = world.machine.devices(CONTAINER).unwrap();
     assert_eq!(shows[0], "hide", "the new kernel has no rules of its own");
     world.end(&again.exec);
+}
+
+/// An image whose `/dev` is a link has its devices nowhere.
+#[test]
+fn devices_are_not_mounted_through_links() {
+    let world = World::new();
+    let dev = Path::new(ROOT).join("dev");
+    world.machine.fs().create_dir_all(Path::new("/usr/local"));
+    world.machine.fs().symlink(&dev, Path::new("/usr/local"));
+    let error = world
+        .start(&first(setup(Vec::new()), &["sleep"]))
+        .unwrap_err();
+    assert!(chain(&error).contains("is a symbolic link"), "{error}");
+    assert_eq!(world.traces(), Vec::<String>::new());
 }
 
 /// Whoever removes a jail behind our back ends its container.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kleene_tree::memory::Node;
 use kleene_types::{ContainerId, ExecId, Init};
 
 use super::State;
@@ -279,6 +280,13 @@ fn create(state: &mut State, processes: &FakeHost, params: &[&str]) -> Reply {
         });
     if wants_dev == Some(true) {
         let dev = path.join("dev");
+        if matches!(
+            state.table.node(processes.fs(), &dev),
+            Some(Node::Symlink { .. })
+        ) {
+            let dev = dev.display();
+            return Reply::fail(1, format!("jail: mount.devfs: {dev} is a symbolic link\n"));
+        }
         if !state.table.is_dir(processes.fs(), &dev) {
             let dev = dev.display();
             let complaint = format!("jail: mount.devfs: {dev}: No such file or directory\n");
