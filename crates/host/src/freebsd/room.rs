@@ -263,10 +263,14 @@ impl FreeBsdHost {
                 self.containers
                     .note(container, &Record { paused, ..record })?;
                 // Again for those that were made while the others were told.
-                for _ in 0..2 {
-                    signals::send(tools, jid, Whose::All, "STOP")?;
-                }
-                Ok(())
+                let stop = |_| signals::send(tools, jid, Whose::All, "STOP");
+                (0..2).try_for_each(stop).inspect_err(|_| {
+                    // Whoever is told that it failed takes all of it to be running.
+                    if let Err(problem) = self.set_paused(container, init, false) {
+                        let problem: &dyn std::error::Error = &problem;
+                        tracing::warn!(%container, problem, "a part of it may stay paused");
+                    }
+                })
             }
             false => {
                 signals::send(tools, jid, Whose::All, "CONT")?;

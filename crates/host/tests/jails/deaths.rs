@@ -2,14 +2,17 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use kleene_doors::files::FilesOf;
 use kleene_doors::host::{Host, StartRequest};
+use kleene_doors::storage::Root;
 use kleene_host::freebsd::simulated::Moment;
 
 use crate::failures::everything;
-use crate::world::{World, container};
+use crate::world::{VOLUME, World, container, mount};
 
 /// Dies before and after the first, second… step of an operation, until it gets through; a new daemon
 /// starts each time, and `check`s. Answers at how many moments a daemon has died.
@@ -110,4 +113,22 @@ fn dying_while_a_container_is_paused() {
         assert_eq!(world.probe(&request.exec), "runs");
         world.end(&request.exec);
     });
+}
+
+#[test]
+fn dying_while_files_are_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let moments = at_every_step(
+        |world| world.machine.fs().create_dir_all(&root),
+        |world, ()| {
+            let of = FilesOf::Stopped {
+                root: Root::Directory { path: root.clone() },
+                mounts: vec![mount(VOLUME, "/data", false)],
+            };
+            world.room.stat_path(&of, Path::new("/data")).unwrap();
+        },
+        |world, (), last| assert_eq!(world.traces(), Vec::<String>::new(), "{last}"),
+    );
+    assert!(moments > 10, "{moments}");
 }
