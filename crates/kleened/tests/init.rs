@@ -297,14 +297,19 @@ fn without_zfs_or_a_working_sysrc() {
             "zpool list -H -o name",
             Answer::fail(1, "internal error: failed to initialize ZFS library"),
         )
-        .static_kernel()
+        .module("nullfs")
+        .loads("if_bridge", Answer::ok(""))
+        .loads("if_epair", Answer::ok(""))
+        .module("pf")
+        .answers("sysrc kld_list+=if_bridge", broken())
+        .answers("sysrc kld_list+=if_epair", broken())
         .answers("sysrc -c kleened_enable=YES", broken())
-        .answers("sysrc kleened_enable=YES", broken())
         .answers(
             "sysctl -n kern.racct.enable",
             Answer::fail(1, "sysctl: unknown oid 'kern.racct.enable'"),
         );
     stage.write("/boot/loader.conf", "autoboot_delay=\"3\"\n");
+    stage.write("/etc/rc.conf", "hostname=\"vm\"\nkld_list=\"if_bridge\"\n");
     let options = Options {
         racct: true,
         ..Options::default()
@@ -315,13 +320,16 @@ fn without_zfs_or_a_working_sysrc() {
         report.contains(&format!("done     Kleene root: the directory {root}\n")),
         "{report}"
     );
-    assert!(
-        report.contains("warning  rc.conf: kleened_enable=YES: `sysrc"),
-        "{report}"
-    );
-    assert!(
-        report.contains("put it into /etc/rc.conf yourself"),
-        "{report}"
+    for line in [
+        "there    rc.conf: kld_list=if_bridge, without sysrc\n",
+        "done     rc.conf: kld_list=if_bridge if_epair, without sysrc\n",
+        "done     rc.conf: kleened_enable=YES, without sysrc\n",
+    ] {
+        assert!(report.contains(line), "{line}\n{report}");
+    }
+    assert_eq!(
+        stage.read("/etc/rc.conf"),
+        "hostname=\"vm\"\nkld_list=\"if_bridge if_epair\"\nkleened_enable=\"YES\"\n"
     );
     assert!(!report.contains("zfs"), "{report}");
     assert_eq!(*stage.opened.borrow(), [root]);

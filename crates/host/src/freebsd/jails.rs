@@ -34,13 +34,16 @@ pub fn create(runner: &dyn Runner, name: &str, params: &[String]) -> Result<(), 
     run(runner, &command, &format!("making jail {name}"))
 }
 
-/// Removes a jail and kills its processes at once (`-r` would ask them to end first, and wait for that).
-/// One that isn't there is removed already.
+/// Removes a jail and kills its processes at once. Left to itself, jail(8) would ask them to end first, and
+/// wait for that: it takes a configuration on standard input that says otherwise. A jail that isn't there
+/// is removed already.
 ///
 /// # Errors
 /// What jail(8) says.
 pub fn ensure_removed(runner: &dyn Runner, name: &str) -> Result<(), HostError> {
-    let command = Argv::new("jail").args(["-R", name]);
+    let command = Argv::new("jail")
+        .args(["-f", "-", "-r", name])
+        .stdin(format!("{name} {{ stop.timeout = 0; }}\n"));
     let absent = format!("jail: \"{name}\" not found");
     match runner.run(&command) {
         Ok(_) => Ok(()),
@@ -182,8 +185,8 @@ mod tests {
 
     #[test]
     fn removing_is_idempotent() {
-        let words = ["jail", "-R", "c1"];
-        // `-r` says the same.
+        let words = ["jail", "-f", "-", "-r", "c1"];
+        // It says the same with a configuration.
         let sampled = ["jail", "-r", "c1"];
         for ending in [success, failure] {
             let runner = Scripted::new().expect(&words, answer(&sampled, ending));

@@ -31,6 +31,11 @@ impl Plan {
             ));
         }
         let mut rules = Vec::new();
+        if let Some(memory) = limits.memory {
+            // Memory in use can't be denied: pages are written out where there is swap space, and what
+            // still uses more when the kernel counts, every second, is killed.
+            rules.push(format!("memoryuse:sigkill={}", memory.bytes()));
+        }
         let mut deny =
             |resource: &str, amount: u64| rules.push(format!("{resource}:deny={amount}"));
         if let Some(memory) = limits.memory {
@@ -158,6 +163,7 @@ mod tests {
     fn limits_are_rules() {
         let runner = Scripted::new();
         for rule in [
+            "memoryuse:sigkill=67108864",
             "memoryuse:deny=67108864",
             "swapuse:deny=100663296",
             "pcpu:deny=150",

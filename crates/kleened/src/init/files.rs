@@ -52,8 +52,10 @@ pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> Result<Written, I
 /// Sets a variable in a file of lines `NAME=VALUE` such as loader.conf(5). The file is made where it
 /// isn't there; all else in it stays.
 pub(super) fn set_variable(path: &Path, name: &str, value: &str) -> Result<Written, InitError> {
+    // A link stays one: the file that it leads to is changed.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let file = |verb, source| InitError::File {
-        path: path.to_owned(),
+        path: path.clone(),
         verb,
         source,
     };
@@ -158,6 +160,12 @@ mod tests {
             let after = format!("{kept}kern.racct.enable=\"1\"\n");
             assert_eq!(fs::read_to_string(&path).unwrap(), after);
         }
+        let link = directory.path().join("link.conf");
+        std::os::unix::fs::symlink("loader.conf", &link).unwrap();
+        fs::write(&path, "").unwrap();
+        assert_eq!(set_variable(&link, "a", "b").unwrap(), Written::New);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a=\"b\"\n");
         for there in ["kern.racct.enable=1", "  kern.racct.enable = \"1\" # on\n"] {
             fs::write(&path, there).unwrap();
             assert_eq!(set(), Written::There, "{there}");

@@ -12,6 +12,7 @@ use super::{InitError, Machine, Options};
 pub const NEWSYSLOG: &str = include_str!("../../../../packaging/freebsd/newsyslog.conf");
 
 const NEWSYSLOG_PATH: &str = "/usr/local/etc/newsyslog.conf.d/kleened.conf";
+const RC_PATH: &str = "/etc/rc.conf";
 const LOADER_PATH: &str = "/boot/loader.conf";
 const RACCT: &str = "kern.racct.enable";
 
@@ -31,13 +32,12 @@ pub(super) fn prepare(
 ) -> Result<(), InitError> {
     let modules = modules(machine.runner, is_dataset(root), report)?;
     if is_dataset(root) {
-        rc(machine.runner, "zfs_enable=YES", report)?;
+        rc(machine, "zfs_enable", "YES", report)?;
     }
     for module in modules {
-        // Adds the word where it isn't in the list.
-        assign(machine.runner, &format!("kld_list+={module}"), report)?;
+        add_to_rc(machine, "kld_list", module, report)?;
     }
-    rc(machine.runner, "kleened_enable=YES", report)?;
+    rc(machine, "kleened_enable", "YES", report)?;
     let path = machine.path(NEWSYSLOG_PATH);
     let what = format!("rotation of the log: {NEWSYSLOG_PATH}");
     if path.exists() {
@@ -115,27 +115,73 @@ fn ensure(
 }
 
 /// Sets a variable of rc.conf(5) where it has another value.
-fn rc(runner: &dyn Runner, assignment: &str, report: &mut Report<'_>) -> Result<(), InitError> {
-    // `-c` changes nothing; it succeeds where the variable has the value.
-    let check = Argv::new("sysrc").args(["-c", assignment]);
-    if runner.run(&check).is_ok() {
-        return Ok(report.there(format_args!("rc.conf: {assignment}"))?);
+fn rc(
+    machine: &Machine<'_>,
+    name: &'static str,
+    value: &str,
+    report: &mut Report<'_>,
+) -> Result<(), InitError> {
+    let assignment = format!("{name}={value}");
+    let what = format!("rc.conf: {assignment}");
+    // `-c` changes nothing. It succeeds where the variable has the value, and fails without a word
+    // where it hasn't.
+    let check = Argv::new("sysrc").args(["-c", &assignment]);
+    match machine.runner.run(&check) {
+        Ok(_) => Ok(report.there(what)?),
+        Err(error) if error.stderr() == Some("") => {
+            report.change(what, || sysrc(machine.runner, assignment))
+        }
+        Err(_) => without_sysrc(machine, name, report, |_| value.to_owned()),
     }
-    assign(runner, assignment, report)
 }
 
-/// Changes a variable of rc.conf(5). The user of a system whose sysrc(8) can't be used is told what to
-/// write there: the daemon runs without it, only not by itself.
-fn assign(runner: &dyn Runner, assignment: &str, report: &mut Report<'_>) -> Result<(), InitError> {
+/// Adds a word to a list in rc.conf(5).
+fn add_to_rc(
+    machine: &Machine<'_>,
+    name: &'static str,
+    word: &str,
+    report: &mut Report<'_>,
+) -> Result<(), InitError> {
+    let assignment = format!("{name}+={word}");
     let what = format!("rc.conf: {assignment}");
-    if report.is_dry() {
+    // sysrc(8) adds what isn't in it.
+    if report.is_dry() || sysrc(machine.runner, assignment).is_ok() {
         return report.change(what, || Ok(true));
     }
+    without_sysrc(machine, name, report, |list| {
+        if list.split_whitespace().any(|it| it == word) {
+            return list.to_owned();
+        }
+        format!("{list} {word}").trim_start().to_owned()
+    })
+}
+
+fn sysrc(runner: &dyn Runner, assignment: String) -> Result<bool, InitError> {
+    let action = format!("setting {assignment} in rc.conf");
     match runner.run(&Argv::new("sysrc").arg(assignment)) {
-        Ok(_) => report.change(what, || Ok(true)),
-        Err(error) => Ok(report.warning(format_args!(
-            "{what}: {error}: put it into /etc/rc.conf yourself"
-        ))?),
+        Ok(_) => Ok(true),
+        Err(source) => Err(InitError::Command { action, source }),
+    }
+}
+
+/// Changes a variable in `/etc/rc.conf` itself, on a system whose sysrc(8) can't be used: a small one
+/// without the scripts that it is made of.
+fn without_sysrc(
+    machine: &Machine<'_>,
+    name: &'static str,
+    report: &mut Report<'_>,
+    value: impl FnOnce(&str) -> String,
+) -> Result<(), InitError> {
+    let path = machine.path(RC_PATH);
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let present = assigned(&text, name).unwrap_or_default();
+    let value = value(present);
+    let what = format!("rc.conf: {name}={value}, without sysrc");
+    match present == value {
+        true => Ok(report.there(what)?),
+        false => report.change(what, || {
+            set_variable(&path, name, &value).map(Written::done)
+        }),
     }
 }
 

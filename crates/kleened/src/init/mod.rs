@@ -16,7 +16,7 @@ mod root;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use kleene_command::Runner;
+use kleene_command::{CommandError, Runner};
 use kleene_doors::host::HostError;
 use kleene_doors::storage::StorageError;
 
@@ -111,6 +111,15 @@ pub enum InitError {
         .0.join(", ")
     )]
     WhichPool(Vec<String>),
+    /// A program failed.
+    #[error("{action} failed")]
+    Command {
+        /// What was tried.
+        action: String,
+        /// Why.
+        #[source]
+        source: CommandError,
+    },
     /// The kernel lacks something that is needed.
     #[error("the kernel module {module} is needed for {purpose}")]
     Module {
