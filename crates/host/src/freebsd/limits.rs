@@ -7,9 +7,6 @@ use kleene_types::{Limits, SwapLimit};
 use super::check::Machine;
 use super::{failed, run};
 
-/// What rules may be about.
-const RESOURCES: [&str; 4] = ["memoryuse", "swapuse", "pcpu", "maxproc"];
-
 /// What a container's limits are on FreeBSD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -89,22 +86,31 @@ impl Plan {
     /// What the tools say. Some of the limits are the former ones then; none is missing that was there
     /// and is to be there.
     pub fn replace(&self, runner: &dyn Runner, jail: &str, limited: bool) -> Result<(), HostError> {
-        // A rule takes the place of one about the same resource.
+        let subject = format!("jail:{jail}");
+        let mut old = Vec::new();
+        if limited {
+            let command = Argv::new("rctl").arg(&subject);
+            let listed = runner.run(&command);
+            let listed = listed.map_err(failed(&format!("listing the limits of jail {jail}")))?;
+            old.extend(listed.text().lines().map(str::to_owned));
+        }
         let all = Self {
             rules: self.rules.clone(),
             cpuset: self.cpuset.clone().or_else(|| every_processor(runner)),
         };
         all.apply(runner, jail)?;
-        if !limited {
-            return Ok(());
-        }
-        let is_limited = |resource: &str| {
-            let mut rules = self.rules.iter();
-            rules.any(|rule| rule.split(':').next() == Some(resource))
+        // What denies has taken the place of what denied before; all else is added.
+        let is_new = |old: &str| {
+            let mut new = self.rules.iter().map(|rule| format!("{subject}:{rule}"));
+            new.any(|new| {
+                let denies = new
+                    .rsplit_once('=')
+                    .filter(|(kind, _)| kind.ends_with(":deny"));
+                new == old || denies.is_some_and(|(kind, _)| old.starts_with(&format!("{kind}=")))
+            })
         };
-        let mut others = RESOURCES.iter().filter(|resource| !is_limited(resource));
-        others
-            .try_for_each(|resource| remove_rules(runner, jail, &format!("jail:{jail}:{resource}")))
+        let mut others = old.iter().filter(|old| !is_new(old));
+        others.try_for_each(|old| remove_rules(runner, jail, old))
     }
 }
 

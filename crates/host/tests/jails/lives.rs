@@ -150,6 +150,22 @@ fn limits() {
     assert_eq!(stats.memory.unwrap().limit, 64 << 20);
     assert_eq!(stats.pids.unwrap().limit, Some(100));
     world.commands();
+    let more = Limits {
+        memory: Some("128m".parse().unwrap()),
+        ..limits.clone()
+    };
+    world
+        .room
+        .update_limits(&container(), &request.exec, &more)
+        .unwrap();
+    let rules = world.machine.traces();
+    let of_memory = rules.iter().filter(|it| it.contains(":memoryuse:"));
+    assert!(
+        of_memory.clone().all(|rule| rule.ends_with("=134217728")),
+        "{rules:?}"
+    );
+    assert_eq!(of_memory.count(), 2);
+    story.tell("it has more memory", world.commands());
     let fewer = Limits {
         pids: Some(50),
         ..Limits::default()
@@ -162,7 +178,7 @@ fn limits() {
     let rules: Vec<String> = world.machine.traces();
     let rules: Vec<&String> = rules.iter().filter(|it| it.starts_with("rule")).collect();
     assert_eq!(rules, [&format!("rule jail:{CONTAINER}:maxproc:deny=50")]);
-    story.tell("it has others", world.commands());
+    story.tell("it has fewer limits", world.commands());
     world.end(&request.exec);
     story.tell("it is killed and taken away", world.commands());
     // One that had none gets some, and loses them with everything else.
@@ -430,8 +446,10 @@ fn looking_at_files() {
     let found = look(vec![mount(VOLUME, "/data", false)]).unwrap().unwrap();
     assert_eq!(found.size, 5);
     let mut commands = world.commands();
-    let name = commands.iter().find_map(|it| it.strip_prefix("jail -R "));
-    story.call(name.unwrap().to_owned(), "LOOK");
+    let name = commands
+        .iter()
+        .find_map(|it| it.strip_prefix("jail -f - -r "));
+    story.call(&name.unwrap()[..12], "LOOK");
     story.tell("with a volume", std::mem::take(&mut commands));
     story.check("look");
     assert_eq!(world.traces(), Vec::<String>::new());

@@ -206,7 +206,12 @@ fn not_found(name: &str) -> Reply {
     Reply::fail(1, format!("jail: \"{name}\" not found\n"))
 }
 
-pub fn jail(state: &mut State, processes: &FakeHost, words: &[&str]) -> Reply {
+pub fn jail(
+    state: &mut State,
+    processes: &FakeHost,
+    words: &[&str],
+    input: Option<&[u8]>,
+) -> Reply {
     match words {
         ["-c", params @ ..] => create(state, processes, params),
         ["-m", name, params @ ..] => {
@@ -228,16 +233,32 @@ pub fn jail(state: &mut State, processes: &FakeHost, words: &[&str]) -> Reply {
             }
             Reply::ok("")
         }
-        ["-R", name] => match state.jails.find(name).map(|jail| jail.jid) {
-            // What it has mounted stays.
-            Some(jid) => {
-                state.jails.remove(jid, processes);
-                Reply::ok("")
+        // It takes ten seconds otherwise.
+        ["-f", "-", "-r", name] => {
+            let config = String::from_utf8_lossy(input.unwrap_or_default()).into_owned();
+            if config.trim() != format!("{name} {{ stop.timeout = 0; }}") {
+                return Reply::fail(1, "jail: such a configuration is not modelled\n");
             }
-            None => not_found(name),
+            match remove(state, processes, name) {
+                true => Reply::ok(format!("{name}: removed\n")),
+                false => not_found(name),
+            }
+        }
+        ["-R", name] => match remove(state, processes, name) {
+            true => Reply::ok(""),
+            false => not_found(name),
         },
         _ => Reply::usage("jail"),
     }
+}
+
+/// Removes a jail, if it is there. What it has mounted stays.
+fn remove(state: &mut State, processes: &FakeHost, name: &str) -> bool {
+    let jid = state.jails.find(name).map(|jail| jail.jid);
+    if let Some(jid) = jid {
+        state.jails.remove(jid, processes);
+    }
+    jid.is_some()
 }
 
 fn create(state: &mut State, processes: &FakeHost, params: &[&str]) -> Reply {

@@ -280,7 +280,7 @@ impl Machine {
         let mut state = self.settled();
         let state = &mut *state;
         match program.as_str() {
-            "jail" => jail::jail(state, &self.processes, &words),
+            "jail" => jail::jail(state, &self.processes, &words, command.input()),
             "jls" => jail::jls(state, &words),
             "mount" => mount::mount(state, &words),
             "mount_nullfs" => mount::mount_nullfs(state, self.processes.fs(), &words),

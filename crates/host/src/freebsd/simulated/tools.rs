@@ -125,10 +125,12 @@ pub fn rctl(state: &mut State, processes: &FakeHost, words: &[&str]) -> Reply {
             let parts: Vec<&str> = rule.split(':').collect();
             match parts.as_slice() {
                 ["jail", name, resource, amount] if RESOURCES.contains(resource) => {
-                    let action = amount.split('=').next().unwrap_or_default();
-                    // It takes the place of one about the same.
-                    let same = format!("jail:{name}:{resource}:{action}=");
-                    rules.retain(|other| !other.starts_with(&same));
+                    // It takes the place of the same one; what denies, of one that denies otherwise.
+                    let denies = format!("jail:{name}:{resource}:deny=");
+                    let takes_its_place = |other: &String| {
+                        other == rule || (amount.starts_with("deny=") && other.starts_with(&denies))
+                    };
+                    rules.retain(|other| !takes_its_place(other));
                     rules.insert(0, (*rule).to_owned());
                     Reply::ok("")
                 }
