@@ -43,7 +43,7 @@ pub fn run(install: bool) -> Result<()> {
     })?;
     steps.run("freebsd", || freebsd::run(install))?;
     steps.run("tests", tests)?;
-    steps.run("engine on FreeBSD", engine_on_freebsd)?;
+    steps.run("simulated FreeBSD", engine_on_freebsd)?;
     steps.run("demo", || crate::demo::run(false))?;
     steps.summary();
     Ok(())
@@ -148,7 +148,7 @@ impl Steps {
     fn summary(&self) {
         eprintln!("== all steps passed");
         for (name, duration) in &self.0 {
-            eprintln!("{name:>18}  {:>6.1} s", duration.as_secs_f64());
+            eprintln!("{name:>17}  {:>6.1} s", duration.as_secs_f64());
         }
     }
 }
