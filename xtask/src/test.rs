@@ -43,6 +43,7 @@ pub fn run(install: bool) -> Result<()> {
     })?;
     steps.run("freebsd", || freebsd::run(install))?;
     steps.run("tests", tests)?;
+    steps.run("simulated FreeBSD", engine_on_freebsd)?;
     steps.run("demo", || crate::demo::run(false))?;
     steps.summary();
     Ok(())
@@ -74,6 +75,20 @@ fn tests() -> Result<()> {
         "--bins",
         "--tests",
     ])
+}
+
+/// The engine's suite once more, over the FreeBSD room and a simulated FreeBSD.
+fn engine_on_freebsd() -> Result<()> {
+    let nextest: &[&str] = match shell::find("cargo-nextest") {
+        Some(_) => &["nextest", "run"],
+        None => &["test"],
+    };
+    let mut command = shell::cargo();
+    command
+        .args(nextest)
+        .args(["--package", "kleene-engine", "--no-fail-fast", "--tests"])
+        .env("KLEENE_TEST_ROOM", "freebsd");
+    shell::status(&mut command)
 }
 
 /// Files that programs write about themselves.
@@ -133,7 +148,7 @@ impl Steps {
     fn summary(&self) {
         eprintln!("== all steps passed");
         for (name, duration) in &self.0 {
-            eprintln!("{name:>16}  {:>6.1} s", duration.as_secs_f64());
+            eprintln!("{name:>17}  {:>6.1} s", duration.as_secs_f64());
         }
     }
 }

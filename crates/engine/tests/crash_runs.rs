@@ -198,7 +198,7 @@ fn changing_limits() {
         |_, engine| {
             let mut new = named("cc", &[]);
             new.resources.storage_quota = size("1G");
-            new.resources.limits.memory = size("1M");
+            new.resources.limits.memory = size("8M");
             engine.container_create(new).unwrap();
             start(engine, &id(engine));
             // So that the host's answer is the same however it was set.

@@ -17,19 +17,20 @@ mod copy_in;
 mod door;
 mod files;
 mod hooks;
+mod jailed;
 mod layers;
 mod log;
 mod mounts;
 mod process;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kleene_doors::frames::Frame;
-use kleene_doors::host::{HostError, Place, StartFailure, StartRequest, Started};
+use kleene_doors::host::{ContainerSetup, HostError, Place, StartFailure, StartRequest, Started};
 use kleene_doors::log::Stream;
 use kleene_doors::observe::{ProcessInfo, Stats};
 use kleene_tree::memory::MemFs;
@@ -69,6 +70,10 @@ struct State {
     limit_warnings: Vec<String>,
     stats: BTreeMap<ContainerId, Stats>,
     process_lists: BTreeMap<ContainerId, Vec<ProcessInfo>>,
+    /// Containers that go on without processes.
+    kept: BTreeSet<ContainerId>,
+    /// How often the machine was restarted.
+    restarts: u32,
 }
 
 impl Shared {
@@ -78,17 +83,30 @@ impl Shared {
 }
 
 impl State {
-    /// What goes with the end of a process: with the container's first one, all others in it end.
+    /// What goes with the end of a process, if it has ended: with the container's first one, all others
+    /// in it end, unless that waits for the others.
     fn ended(&mut self, exec: &ExecId) {
-        let Some(process) = self.processes.get(exec) else {
+        let Some(process) = self.processes.get(exec).filter(|it| !it.lives()) else {
             return;
         };
-        if !matches!(process.seen.request.place, Place::New(_)) {
-            return;
-        }
         let container = process.seen.request.container.clone();
-        for other in self.running_in(&container) {
-            other.end(137);
+        if process.is_first() && !process.waits_for_all() {
+            for other in self.running_in(&container) {
+                other.end(137);
+            }
+        }
+        self.settle(&container);
+    }
+
+    /// Ends a first process that has waited for the others, when there are none any more.
+    fn settle(&mut self, container: &ContainerId) {
+        let goes_on =
+            self.kept.contains(container) || self.running_in(container).any(|it| it.lives());
+        for waiting in self.running_in(container).filter(|it| !it.lives()) {
+            match goes_on {
+                true => waiting.leave(),
+                false => waiting.finish(),
+            }
         }
     }
 
@@ -203,15 +221,19 @@ impl FakeHost {
     /// Loses a process: its streams end without a word and nobody knows how it ended, as when its
     /// monitor is killed.
     pub fn lose(&self, exec: &ExecId) {
-        if let Some(process) = self.shared.lock().processes.get_mut(exec) {
+        let mut state = self.shared.lock();
+        if let Some(process) = state.processes.get_mut(exec) {
             process.hang_up();
             process.seen.stage = Stage::Lost;
+            let container = process.seen.request.container.clone();
+            state.settle(&container);
         }
         self.shared.changed.notify_all();
     }
 
     /// Restarts the machine: every process that runs is lost.
     pub fn reboot(&self) {
+        self.shared.lock().restarts += 1;
         let running: Vec<ExecId> = self.running();
         running.iter().for_each(|exec| self.lose(exec));
     }
@@ -316,7 +338,14 @@ impl FakeHost {
         process::connect(exec, receive).map_err(|error| failed("connecting".to_owned(), error))
     }
 
-    fn start_program(&self, request: &StartRequest) -> Result<Started, HostError> {
+    /// Starts a scripted process. `prepare` makes its container's root and mounts; what becomes of it is
+    /// recorded in `directory`, if there is one.
+    fn start_program(
+        &self,
+        request: &StartRequest,
+        directory: Option<&Path>,
+        prepare: impl FnOnce(&ContainerSetup) -> Result<(), HostError>,
+    ) -> Result<Started, HostError> {
         let (watch, to_watch) = self.connect(&request.exec)?;
         let attached = match request.attach {
             true => Some(self.connect(&request.exec)?),
@@ -329,7 +358,7 @@ impl FakeHost {
         }
         match &request.place {
             Place::New(setup) if state.running_in(&request.container).next().is_none() => {
-                mounts::make(&self.fs, setup)?;
+                prepare(setup)?;
             }
             Place::New(_) => {
                 let message = format!("container {} runs already", request.container);
@@ -341,6 +370,9 @@ impl FakeHost {
         let pid = FIRST_PID + state.started;
         state.started += 1;
         let mut process = Process::new(request.clone(), program.clone(), pid);
+        if let Some(directory) = directory {
+            process.record_in(directory);
+        }
         process.add_watch(to_watch);
         let attached = attached.map(|(stream, to)| {
             process.add_client(to);
@@ -363,13 +395,7 @@ impl FakeHost {
             _ => {}
         }
         state.processes.insert(exec.clone(), process);
-        if state
-            .processes
-            .get(&exec)
-            .is_some_and(|process| !process.runs())
-        {
-            state.ended(&exec);
-        }
+        state.ended(&exec);
         self.shared.changed.notify_all();
         Ok(Started {
             pid,
@@ -397,16 +423,24 @@ impl FakeHost {
                 process.signal(signal);
             }
         }
-        if state.running(init)?.signal(signal) {
-            state.ended(init);
-        }
+        state.running(init)?.signal(signal);
+        state.ended(init);
         self.shared.changed.notify_all();
         Ok(())
     }
 }
 
 fn program_of(state: &mut State, request: &StartRequest) -> Result<Program, StartFailure> {
-    let name = request.process.argv.first().cloned().unwrap_or_default();
+    let argv: Vec<&str> = request.process.argv.iter().map(String::as_str).collect();
+    let name = match argv.as_slice() {
+        // A shell that the test doesn't know runs what it is told to.
+        [shell @ "/bin/sh", "-c", text] if !state.programs.contains_key(*shell) => {
+            text.split_whitespace().next().unwrap_or_default()
+        }
+        [name, ..] => name,
+        [] => "",
+    };
+    let name = name.to_owned();
     let program = match state.programs.get(&name) {
         Some(Program::InTurn(programs)) => {
             let turn = state.turns.entry(name.clone()).or_default();

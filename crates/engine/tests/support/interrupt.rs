@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use kleene_engine::{Engine, EngineError};
+use kleene_engine::{ContainerState, Engine, EngineError};
 
 use super::World;
 use super::dying::Countdown;
@@ -25,7 +25,7 @@ pub fn at_every_step(
         let countdown = Countdown::after(steps);
         let dying = world.engine_over(
             countdown.storage(world.storage.clone()),
-            countdown.host(Arc::new(world.host.clone())),
+            countdown.host(world.host_door()),
         );
         let survived = catch_unwind(AssertUnwindSafe(|| {
             dying.reconcile().unwrap();
@@ -57,7 +57,7 @@ pub fn let_go(engine: Arc<Engine>) {
     }
 }
 
-/// Records and datasets name the same things.
+/// Records and datasets name the same things, and the host has nothing of containers that don't run.
 fn agree(world: &World, engine: &Engine) {
     let containers = engine.container_list(super::ALL).unwrap();
     let images = engine.image_list(true).unwrap();
@@ -69,4 +69,14 @@ fn agree(world: &World, engine: &Engine) {
         .chain(volumes.iter().map(|v| format!("volumes/{}", v.record.name)))
         .collect();
     assert_eq!(recorded, world.datasets().into_iter().collect());
+    let Some(machine) = &world.machine else {
+        return;
+    };
+    let runs = |state| matches!(state, ContainerState::Running | ContainerState::Paused);
+    let running = containers.iter().filter(|view| runs(view.state));
+    let running: Vec<&str> = running.map(|view| view.record.id.as_str()).collect();
+    for trace in machine.traces() {
+        let is_ones = running.iter().any(|id| trace.contains(id));
+        assert!(is_ones, "of a container that doesn't run there is {trace}");
+    }
 }

@@ -1,5 +1,8 @@
 //! A world in memory: storage, host and userland share one tree of files; records are in a real
 //! database file, so that a second engine finds what the first one left behind.
+//!
+//! With `KLEENE_TEST_ROOM=freebsd` in the environment the host is the FreeBSD room over a simulated
+//! machine, whose processes and files are those of the host in memory.
 
 #![allow(dead_code, reason = "every test file uses a part of this")]
 
@@ -25,6 +28,7 @@ use kleene_engine::{
     ListOptions, NewContainer, NewExec, NewImage, Supervisor,
 };
 use kleene_host::fake::{FakeHost, Program};
+use kleene_host::freebsd::simulated::{Machine, SimulatedHost};
 use kleene_oci::fake::FakeDistribution;
 use kleene_storage::memory::MemoryStorage;
 use kleene_store::{NetworkDriver, Store};
@@ -145,11 +149,23 @@ impl Supervisor for Threads {
     fn happened(&self) {}
 }
 
+/// Whether the host is the FreeBSD room.
+pub fn on_freebsd() -> bool {
+    match std::env::var("KLEENE_TEST_ROOM") {
+        Err(_) => false,
+        Ok(room) if room == "freebsd" => true,
+        Ok(room) => panic!("there is no room '{room}': KLEENE_TEST_ROOM is freebsd or not set"),
+    }
+}
+
 /// One machine; engines come and go on it.
 pub struct World {
     pub fs: MemFs,
     pub storage: Arc<MemoryStorage>,
+    /// The host, or the processes and files of the simulated one.
     pub host: FakeHost,
+    /// The simulated FreeBSD, if that is the host.
+    pub machine: Option<Machine>,
     pub distribution: Arc<FakeDistribution>,
     directory: tempfile::TempDir,
     /// That of the last engine.
@@ -171,10 +187,15 @@ impl World {
         }
         host.program("sleep", Program::Runs);
         host.program("stubborn", Program::Stubborn);
+        let machine = on_freebsd().then(|| Machine::with_processes(host.clone()));
+        if let Some(machine) = &machine {
+            machine.with_programs();
+        }
         Self {
             storage: Arc::new(MemoryStorage::new(fs.clone())),
             fs,
             host,
+            machine,
             distribution: Arc::new(FakeDistribution::new()),
             directory: tempfile::tempdir().unwrap(),
             supervisor: Mutex::default(),
@@ -188,7 +209,18 @@ impl World {
 
     /// A daemon starts: a new engine over what is there.
     pub fn engine(&self) -> Arc<Engine> {
-        self.engine_over(self.storage.clone(), Arc::new(self.host.clone()))
+        self.engine_over(self.storage.clone(), self.host_door())
+    }
+
+    /// The host as a daemon that starts finds it.
+    pub fn host_door(&self) -> Arc<dyn Host> {
+        match &self.machine {
+            None => Arc::new(self.host.clone()),
+            Some(machine) => {
+                let state = self.directory.path().join("run");
+                Arc::new(SimulatedHost::open(machine, &state).unwrap())
+            }
+        }
     }
 
     pub fn engine_over(&self, storage: Arc<dyn Storage>, host: Arc<dyn Host>) -> Arc<Engine> {

@@ -88,9 +88,7 @@ impl Host for FakeHost {
         for process in state.running_in(container) {
             process.unpause();
         }
-        if state.running(init).is_err() {
-            state.ended(init);
-        }
+        state.ended(init);
         self.shared.changed.notify_all();
         Ok(())
     }
@@ -266,7 +264,7 @@ impl Host for FakeHost {
 
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         self.called(Op::Start, &request.exec)?;
-        self.start_program(request)
+        self.start_program(request, None, |setup| mounts::make(&self.fs, setup))
     }
 
     fn attach(&self, exec: &ExecId) -> Result<UnixStream, HostError> {

@@ -1,6 +1,7 @@
 //! Scripted processes, and the streams of the clients that watch them.
 
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{io, thread};
 
@@ -8,7 +9,8 @@ use kleene_doors::frames::Frame;
 use kleene_doors::host::{ExitStatus, Place, StartRequest, WindowSize};
 use kleene_doors::log::Stream;
 use kleene_doors::observe::ProcessInfo;
-use kleene_types::{ExecId, Limits, Timestamp};
+use kleene_monitor::status::Status;
+use kleene_types::{ExecId, Init, Limits, Timestamp};
 
 use super::log::Log;
 
@@ -81,12 +83,19 @@ pub(super) struct Process {
     pub program: Program,
     pub seen: Seen,
     clients: Vec<Sender<Frame>>,
+    pub clients_so_far: usize,
     watches: Vec<Sender<Frame>>,
     followers: Vec<Sender<Frame>>,
     pub log: Log,
     /// Signals that wait for the end of a pause.
     held: Vec<i32>,
-    started: Timestamp,
+    pub started: Timestamp,
+    /// How its program has ended, while it waits for the container's other processes.
+    over: Option<ExitStatus>,
+    /// Whether its clients know that it waits.
+    has_left: bool,
+    /// Where it is recorded for daemons that come later.
+    directory: Option<PathBuf>,
 }
 
 impl Process {
@@ -111,20 +120,63 @@ impl Process {
             program,
             seen,
             clients: Vec::new(),
+            clients_so_far: 0,
             watches: Vec::new(),
             followers: Vec::new(),
             log: Log::default(),
             held: Vec::new(),
             started: Timestamp::now(),
+            over: None,
+            has_left: false,
+            directory: None,
         }
     }
 
+    /// Whether its execution instance runs.
     pub fn runs(&self) -> bool {
         self.seen.stage == Stage::Running
     }
 
+    /// Whether the process itself does.
+    pub fn lives(&self) -> bool {
+        self.runs() && self.over.is_none()
+    }
+
+    /// Whether it is its container's first one.
+    pub fn is_first(&self) -> bool {
+        matches!(self.seen.request.place, Place::New(_))
+    }
+
+    /// Whether its execution instance ends with the container's last process only.
+    pub fn waits_for_all(&self) -> bool {
+        matches!(&self.seen.request.place, Place::New(setup) if setup.init == Init::All)
+    }
+
+    /// Records it in a directory, and how it ends as well.
+    pub fn record_in(&mut self, directory: &Path) {
+        self.directory = Some(directory.to_owned());
+        self.record(None);
+    }
+
+    fn record(&self, exit: Option<ExitStatus>) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        let status = Status {
+            container: self.seen.request.container.clone(),
+            pid: self.seen.pid,
+            start_time: 0,
+            boot_id: String::new(),
+            exit,
+        };
+        if let Err(problem) = status.write(directory) {
+            tracing::warn!(exec = %self.seen.request.exec, %problem, "a process isn't recorded");
+        }
+    }
+
     pub fn add_client(&mut self, to: Sender<Frame>) {
         self.clients.push(to);
+        self.clients_so_far += 1;
         self.seen.attached = self.clients.len();
     }
 
@@ -136,6 +188,21 @@ impl Process {
         // One that has gone away already is no concern of the process.
         let _ = to.send(Frame::Started(self.seen.pid));
         self.followers.push(to);
+    }
+
+    /// Serves a client that has said what it wants, as a monitor does.
+    pub fn serve(&mut self, wish: &Frame, to: Sender<Frame>) {
+        // One that has gone away already is no concern of the process.
+        match (&self.seen.stage, wish) {
+            (Stage::Running, Frame::Attach) => self.add_client(to),
+            (Stage::Running, Frame::Follow) => self.add_follower(to),
+            (Stage::Running, _) => {
+                let _ = to.send(Frame::Started(self.seen.pid));
+                self.add_watch(to);
+            }
+            (Stage::Exited(status), _) => drop(to.send(Frame::Exited(status.clone()))),
+            (Stage::Lost, _) => {}
+        }
     }
 
     /// The process as a list of processes shows it.
@@ -174,21 +241,41 @@ impl Process {
         self.seen.attached = self.clients.len();
     }
 
-    /// Ends the process. Its clients and watches hear of it, then their streams end.
+    /// Ends the process. Its clients and watches hear of it, then their streams end, unless it waits for
+    /// others: then [`Process::leave`] or [`Process::finish`] comes next.
     pub fn end(&mut self, code: i32) {
         self.end_with(code, false);
     }
 
     /// The same, perhaps because there was no memory left.
     pub fn end_with(&mut self, code: i32, out_of_memory: bool) {
-        if !self.runs() {
+        if !self.lives() {
             return;
         }
-        let status = ExitStatus {
+        self.over = Some(ExitStatus {
             code,
             finished: Timestamp::now(),
             out_of_memory,
+        });
+        if !self.waits_for_all() {
+            self.finish();
+        }
+    }
+
+    /// Tells the clients, once, that the container goes on without the process.
+    pub fn leave(&mut self) {
+        if let Some(status) = self.over.clone().filter(|_| !self.has_left) {
+            self.has_left = true;
+            self.tell_clients(&Frame::LivesOn(status));
+        }
+    }
+
+    /// Ends the execution instance of a process that has ended.
+    pub fn finish(&mut self) {
+        let Some(status) = self.over.take() else {
+            return;
         };
+        self.record(Some(status.clone()));
         let frame = Frame::Exited(status.clone());
         self.tell_clients(&frame);
         for watch in self.watches.iter().chain(&self.followers) {
@@ -210,7 +297,7 @@ impl Process {
 
     /// Sends a signal; whether it ends the process.
     pub fn signal(&mut self, signal: i32) -> bool {
-        if !self.runs() {
+        if !self.lives() {
             return false;
         }
         self.seen.signals.push(signal);
@@ -250,7 +337,7 @@ impl Process {
             }
             Frame::StdinEnd => {
                 self.seen.stdin_ended = true;
-                let ends = self.runs() && self.program == Program::Echoes;
+                let ends = self.lives() && self.program == Program::Echoes;
                 if ends {
                     self.end(0);
                 }
@@ -272,18 +359,45 @@ pub(super) fn connect(
     exec: &ExecId,
     receive: impl Fn(&ExecId, Frame) + Send + 'static,
 ) -> io::Result<(UnixStream, Sender<Frame>)> {
+    let exec = exec.clone();
+    let (theirs, reading, to) = stream()?;
+    read_frames(reading, move |frame| receive(&exec, frame))?;
+    Ok((theirs, to))
+}
+
+/// As [`connect`], for a client that says what it wants: `receive` has the channel until it knows whose
+/// it is.
+pub(super) fn serve(
+    exec: &ExecId,
+    receive: impl Fn(&ExecId, Frame, &mut Option<Sender<Frame>>) + Send + 'static,
+) -> io::Result<UnixStream> {
+    let exec = exec.clone();
+    let (theirs, reading, to) = stream()?;
+    let mut to = Some(to);
+    read_frames(reading, move |frame| receive(&exec, frame, &mut to))?;
+    Ok(theirs)
+}
+
+/// The client's end, ours for reading, and a channel that is written to it.
+fn stream() -> io::Result<(UnixStream, UnixStream, Sender<Frame>)> {
     let (theirs, ours) = UnixStream::pair()?;
     let reading = ours.try_clone()?;
     let (to, frames) = channel();
-    let exec = exec.clone();
     thread::Builder::new().spawn(move || write_frames(ours, &frames))?;
+    Ok((theirs, reading, to))
+}
+
+fn read_frames(
+    from: UnixStream,
+    mut receive: impl FnMut(Frame) + Send + 'static,
+) -> io::Result<()> {
     thread::Builder::new().spawn(move || {
-        let mut reading = io::BufReader::new(reading);
-        while let Ok(Some(frame)) = Frame::read(&mut reading) {
-            receive(&exec, frame);
+        let mut from = io::BufReader::new(from);
+        while let Ok(Some(frame)) = Frame::read(&mut from) {
+            receive(frame);
         }
     })?;
-    Ok((theirs, to))
+    Ok(())
 }
 
 fn write_frames(mut to: UnixStream, frames: &Receiver<Frame>) {

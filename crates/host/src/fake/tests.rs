@@ -547,3 +547,40 @@ fn files_are_copied_in() {
         before
     );
 }
+
+#[test]
+fn a_first_process_may_wait_for_all() {
+    let host = host();
+    let mut request = request("nginx", None);
+    if let Place::New(setup) = &mut request.place {
+        setup.init = kleene_types::Init::All;
+    }
+    request.attach = true;
+    let mut started = host.start(&request).unwrap();
+    let mut attached = started.attached.take().unwrap();
+    let joined = self::request("nginx", Some(request.exec.clone()));
+    host.start(&joined).unwrap();
+    host.finish(&request.exec, 3);
+    let code = |frame| match frame {
+        Some(Frame::LivesOn(status)) => (status.code, true),
+        Some(Frame::Exited(status)) => (status.code, false),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(Frame::read(&mut attached).unwrap()), (3, true));
+    assert!(matches!(
+        host.probe(&request.exec),
+        Ok(Probe::Running { .. })
+    ));
+    host.finish(&joined.exec, 0);
+    assert_eq!(code(Frame::read(&mut started.watch).unwrap()), (3, false));
+    assert_eq!(code(Frame::read(&mut attached).unwrap()), (3, false));
+    assert!(host.running().is_empty());
+    // Without others it has nobody to wait for.
+    let again = StartRequest {
+        exec: ExecId::random(),
+        ..request
+    };
+    let mut watch = host.start(&again).unwrap().watch;
+    host.finish(&again.exec, 4);
+    assert_eq!(code(Frame::read(&mut watch).unwrap()), (4, false));
+}

@@ -179,15 +179,29 @@ impl Containers {
         let _alone = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
         let before = mounts::all(tools)?;
         let mut made = Vec::new();
+        let done = self.mount_each(root, mounts, &before, &mut made);
+        // Also when one of them couldn't be made: it, and those before it, may lie elsewhere.
+        let checked = self.check_places(&before, &made);
+        done.and(checked)
+    }
+
+    /// `made` gets source and place of every mount, also of one that may not have been made.
+    fn mount_each(
+        &self,
+        root: &Path,
+        mounts: &[Mount],
+        before: &[Mounted],
+        made: &mut Vec<(PathBuf, PathBuf)>,
+    ) -> Result<(), HostError> {
         for mount in mounts {
             let (source, kind) = self.places.source(&mount.source)?;
             let place = self.places.mount_point(root, &mount.destination, kind)?;
-            for (from, to) in with_children(&before, root, &source, &place) {
-                mounts::mount_nullfs(tools, &from, &to, mount)?;
-                made.push((from, to));
+            for (from, to) in with_children(before, root, &source, &place) {
+                made.push((from.clone(), to.clone()));
+                mounts::mount_nullfs(&*self.tools, &from, &to, mount)?;
             }
         }
-        self.check_places(&before, &made)
+        Ok(())
     }
 
     /// Checks that everything was mounted where it was to be: a mount point in another mount may have
@@ -198,25 +212,20 @@ impl Containers {
         made: &[(PathBuf, PathBuf)],
     ) -> Result<(), HostError> {
         let after = mounts::all(&*self.tools)?;
-        let is_there = |place: &PathBuf| after.iter().any(|mount| mount.place == *place);
-        let Some((_, missing)) = made.iter().find(|(_, place)| !is_there(place)) else {
-            return Ok(());
-        };
-        let strays = after.iter().filter(|mount| {
-            let is_new = mount.kind == "nullfs" && !before.contains(mount);
-            let mut ours = made.iter();
-            is_new
-                && ours.any(|(source, _)| *source == mount.source)
-                && made.iter().all(|(_, place)| *place != mount.place)
-        });
-        for stray in strays {
-            mounts::ensure_unmounted(&*self.tools, &stray.place)?;
+        let (missing, strays) = compare(before, &after, made);
+        let mut gone = Ok(());
+        for stray in strays.iter().rev() {
+            gone = gone.and(mounts::unmount_soon(&*self.tools, &stray.place));
         }
-        Err(HostError::Source(format!(
-            "nothing was mounted at '{}': a link has taken its place meanwhile; what else uses the mount \
-             that it lies in?",
-            missing.display()
-        )))
+        gone?;
+        match missing {
+            None => Ok(()),
+            Some(missing) => Err(HostError::Source(format!(
+                "nothing was mounted at '{}': a link has taken its place meanwhile; what else uses the \
+                 mount that it lies in?",
+                missing.display()
+            ))),
+        }
     }
 
     fn ensure_ruleset(&self) -> Result<(), HostError> {
@@ -229,15 +238,50 @@ impl Containers {
     }
 }
 
-/// A mount with those beneath its source, from the outermost on. What is mounted in the container's own
-/// root is left out: showing a root in itself has no end.
+/// A place of `made` (sources and places) at which nothing was mounted, and what was mounted from these
+/// sources at other places, between the one look at the kernel's table and the other.
+fn compare<'a>(
+    before: &[Mounted],
+    after: &'a [Mounted],
+    made: &'a [(PathBuf, PathBuf)],
+) -> (Option<&'a Path>, Vec<&'a Mounted>) {
+    let mut old: Vec<&Mounted> = before.iter().collect();
+    let mut missing: Vec<&(PathBuf, PathBuf)> = made.iter().collect();
+    let mut strays = Vec::new();
+    for mount in after.iter().filter(|mount| mount.kind == "nullfs") {
+        // Each counts once: one that was there, or was made for another reason, must not hide a stray.
+        if let Some(known) = old.iter().position(|old| *old == mount) {
+            old.swap_remove(known);
+            continue;
+        }
+        let is_it = |(source, place): &&(PathBuf, PathBuf)| {
+            *source == mount.source && *place == mount.place
+        };
+        match missing.iter().position(is_it) {
+            Some(found) => drop(missing.remove(found)),
+            None if made.iter().any(|(source, _)| *source == mount.source) => strays.push(mount),
+            None => {}
+        }
+    }
+    let missing = missing.first().map(|(_, place)| place.as_path());
+    (missing, strays)
+}
+
+/// A mount with those beneath its source that are seen there, from the outermost on. What is mounted in
+/// the container's own root is left out: showing a root in itself has no end.
 fn with_children(
     table: &[Mounted],
     root: &Path,
     source: &Path,
     place: &Path,
 ) -> Vec<(PathBuf, PathBuf)> {
-    let beneath = table.iter().filter(|mount| {
+    // The table has mounts in the order in which they were made: a later one may hide an earlier one.
+    let is_seen = |(number, mount): &(usize, &Mounted)| {
+        let mut later = table.iter().skip(number + 1);
+        !later.any(|later| mount.place.starts_with(&later.place))
+    };
+    let seen = table.iter().enumerate().filter(is_seen);
+    let beneath = seen.map(|(_, mount)| mount).filter(|mount| {
         mount.place != source && !mount.place.starts_with(root) && mount.is_ordinary()
     });
     let children = beneath.filter_map(|mount| {
@@ -245,11 +289,7 @@ fn with_children(
         Some((mount.place.clone(), place.join(inside)))
     });
     let own = (source.to_owned(), place.to_owned());
-    let mut all: Vec<(PathBuf, PathBuf)> = std::iter::once(own).chain(children).collect();
-    // The table has mounts in the order in which they were made: a later one may hide an earlier one,
-    // and is the one that is seen.
-    all.dedup_by(|later, earlier| later.1 == earlier.1);
-    all
+    std::iter::once(own).chain(children).collect()
 }
 
 /// What stands in the way of a start, as whoever asked for it is to read it.
@@ -268,4 +308,44 @@ fn as_start_failure(problem: HostError) -> HostError {
 
 fn invalid(what: &str, error: &dyn std::error::Error) -> HostError {
     HostError::Unsupported(format!("'{what}' is no path: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mounted(source: &str, place: &str) -> Mounted {
+        Mounted {
+            source: source.into(),
+            place: place.into(),
+            kind: "nullfs".to_owned(),
+            options: Vec::new(),
+        }
+    }
+
+    /// That something is mounted in the right place doesn't hide that something else isn't.
+    #[test]
+    fn mounts_count_once() {
+        let pair = |source: &str, place: &str| (PathBuf::from(source), PathBuf::from(place));
+        let before = [mounted("/v", "/mnt"), mounted("/x", "/r/x")];
+        let made = [pair("/v", "/r/v"), pair("/x", "/r/x"), pair("/y", "/r/x")];
+        let good = ["/v", "/x", "/y"].map(|source| match source {
+            "/v" => mounted("/v", "/r/v"),
+            source => mounted(source, "/r/x"),
+        });
+        let table = |new: &[Mounted]| [&before[..], new].concat();
+        let after = table(&good);
+        assert_eq!(compare(&before, &after, &made), (None, Vec::new()));
+        // What somebody else has mounted meanwhile is no concern.
+        let after = [after, vec![mounted("/other", "/elsewhere")]].concat();
+        assert_eq!(compare(&before, &after, &made), (None, Vec::new()));
+        let stray = mounted("/y", "/usr/local");
+        let after = table(&[good[0].clone(), good[1].clone(), stray.clone()]);
+        let wanted = (Some(Path::new("/r/x")), vec![&stray]);
+        assert_eq!(compare(&before, &after, &made), wanted);
+        let stray = mounted("/x", "/usr/local");
+        let after = table(&[good[0].clone(), good[2].clone(), stray.clone()]);
+        let wanted = (Some(Path::new("/r/x")), vec![&stray]);
+        assert_eq!(compare(&before, &after, &made), wanted);
+    }
 }

@@ -80,17 +80,37 @@ impl Plan {
 }
 
 impl Plan {
-    /// Sets the limits of a jail in the place of those that it has.
+    /// Sets the limits of a jail in the place of those that it has. `limited`: whether it may have rules.
     ///
     /// # Errors
-    /// What the tools say. Limits may be missing then: those that were set stay, the others are gone.
-    pub fn replace(&self, runner: &dyn Runner, jail: &str) -> Result<(), HostError> {
-        remove(runner, jail)?;
+    /// What the tools say. Some of the limits are the former ones then; none is missing that was there
+    /// and is to be there.
+    pub fn replace(&self, runner: &dyn Runner, jail: &str, limited: bool) -> Result<(), HostError> {
+        let subject = format!("jail:{jail}");
+        let mut old = Vec::new();
+        if limited {
+            let command = Argv::new("rctl").arg(&subject);
+            let listed = runner.run(&command);
+            let listed = listed.map_err(failed(&format!("listing the limits of jail {jail}")))?;
+            old.extend(listed.text().lines().map(str::to_owned));
+        }
         let all = Self {
             rules: self.rules.clone(),
             cpuset: self.cpuset.clone().or_else(|| every_processor(runner)),
         };
-        all.apply(runner, jail)
+        all.apply(runner, jail)?;
+        // What denies has taken the place of what denied before; all else is added.
+        let is_new = |old: &str| {
+            let mut new = self.rules.iter().map(|rule| format!("{subject}:{rule}"));
+            new.any(|new| {
+                let denies = new
+                    .rsplit_once('=')
+                    .filter(|(kind, _)| kind.ends_with(":deny"));
+                new == old || denies.is_some_and(|(kind, _)| old.starts_with(&format!("{kind}=")))
+            })
+        };
+        let mut others = old.iter().filter(|old| !is_new(old));
+        others.try_for_each(|old| remove_rules(runner, jail, old))
     }
 }
 
@@ -105,7 +125,11 @@ fn every_processor(runner: &dyn Runner) -> Option<String> {
 /// # Errors
 /// What rctl(8) says.
 pub fn remove(runner: &dyn Runner, jail: &str) -> Result<(), HostError> {
-    let command = Argv::new("rctl").args(["-r".to_owned(), format!("jail:{jail}")]);
+    remove_rules(runner, jail, &format!("jail:{jail}"))
+}
+
+fn remove_rules(runner: &dyn Runner, jail: &str, filter: &str) -> Result<(), HostError> {
+    let command = Argv::new("rctl").args(["-r", filter]);
     match runner.run(&command) {
         Ok(_) => Ok(()),
         // There are none.

@@ -7,18 +7,19 @@
 //!
 //! | Where is… | |
 //! | --- | --- |
-//! | the host door | [`room`] |
-//! | what a container has on the host, made and taken away | [`container`], written down in [`record`] |
-//! | the files of containers that don't run | [`looks`] |
-//! | jail parameters | [`params`] |
+//! | the host door | `room` |
+//! | what a container has on the host, made and taken away | `container`, written down in `record` |
+//! | the files of containers that don't run | `looks` |
+//! | jail parameters | `params` |
 //! | jail(8), jls(8) | [`jails`] |
-//! | mount(8), mount_nullfs(8), umount(8) | [`mounts`]; where mounts go: [`places`] |
+//! | mount(8), mount_nullfs(8), umount(8) | [`mounts`]; where mounts go: `places` |
 //! | devfs(8) | [`devfs`] |
-//! | rctl(8), cpuset(1) | [`limits`], checked in [`check`] |
-//! | pkill(1) | [`signals`] |
-//! | ps(1), what rctl(8) has counted | [`observe`] |
+//! | rctl(8), cpuset(1) | [`limits`], checked in `check` |
+//! | pkill(1) | `signals` |
+//! | ps(1), what rctl(8) has counted | `observe` |
 //! | kldstat(8), kldload(8), sysctl(8) | [`kernel`] |
-//! | monitors, started and reaped | [`spawn`] |
+//! | monitors, started and reaped | `spawn` |
+//! | all of these in memory, for tests | [`simulated`] |
 
 mod check;
 mod container;
@@ -35,6 +36,7 @@ mod record;
 mod room;
 pub mod seams;
 mod signals;
+pub mod simulated;
 mod spawn;
 
 pub use room::{FreeBsdHost, FreeBsdHostConfig};

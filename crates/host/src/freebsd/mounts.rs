@@ -119,7 +119,10 @@ pub fn clear(runner: &dyn Runner, root: &Path) -> Result<(), HostError> {
 }
 
 /// Unmounts what processes that are ending may still use; what they don't let go of is taken from them.
-fn unmount_soon(runner: &dyn Runner, place: &Path) -> Result<(), HostError> {
+///
+/// # Errors
+/// As for [`ensure_unmounted`].
+pub fn unmount_soon(runner: &dyn Runner, place: &Path) -> Result<(), HostError> {
     let mut pause = FIRST_PAUSE;
     while pause < LAST_PAUSE {
         match ensure_unmounted(runner, place) {

@@ -263,10 +263,14 @@ impl FreeBsdHost {
                 self.containers
                     .note(container, &Record { paused, ..record })?;
                 // Again for those that were made while the others were told.
-                for _ in 0..2 {
-                    signals::send(tools, jid, Whose::All, "STOP")?;
-                }
-                Ok(())
+                let stop = |_| signals::send(tools, jid, Whose::All, "STOP");
+                (0..2).try_for_each(stop).inspect_err(|_| {
+                    // Whoever is told that it failed takes all of it to be running.
+                    if let Err(problem) = self.set_paused(container, init, false) {
+                        let problem: &dyn std::error::Error = &problem;
+                        tracing::warn!(%container, problem, "a part of it may stay paused");
+                    }
+                })
             }
             false => {
                 signals::send(tools, jid, Whose::All, "CONT")?;
@@ -389,7 +393,7 @@ impl Host for FreeBsdHost {
         let limited = record.limited || plan.has_rules();
         let noted = Record { limited, ..record };
         self.containers.note(container, &noted)?;
-        plan.replace(&*self.tools, container.as_str())
+        plan.replace(&*self.tools, container.as_str(), limited)
     }
 
     fn pause(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
@@ -506,7 +510,16 @@ impl Host for FreeBsdHost {
 
     fn start(&self, request: &StartRequest) -> Result<Started, HostError> {
         let order = self.order(request)?;
-        self.monitor(&order).inspect_err(|_| self.undo(request))
+        self.monitor(&order).map_err(|problem| {
+            self.undo(request);
+            match &request.place {
+                // A container that ends meanwhile can't be joined any more, whatever the monitor says.
+                Place::Running { init } if self.connect(init).is_err() => {
+                    HostError::NotRunning(init.clone())
+                }
+                _ => problem,
+            }
+        })
     }
 
     fn number(&self, container: &ContainerId) -> Option<u32> {

@@ -15,7 +15,7 @@ pub trait Monitors: Send + Sync {
     /// Has a monitor start a process. If that fails, the monitor has ended when this returns.
     ///
     /// # Errors
-    /// See [`Refused`].
+    /// Why it didn't.
     fn start(&self, order: &JailStart) -> Result<Monitored, Refused>;
 
     /// Connects to the monitor of an instance that has this directory.

@@ -66,7 +66,7 @@ pub struct LinuxHostConfig {
     pub state_dir: PathBuf,
     /// Where compiled system call filters are kept; made (0700) if it is missing.
     pub cache_dir: PathBuf,
-    /// The program `kleene-monitor`: see [`find_monitor`].
+    /// The program `kleene-monitor`: see [`crate::find_monitor`].
     pub monitor: PathBuf,
     /// An outside OCI runtime to start containers with.
     pub oci_runtime: Option<PathBuf>,
