@@ -176,6 +176,7 @@ fn spec(plan: &Plan, mount: &records::Mount) -> Result<MountSpec, String> {
         kind,
         destination,
         read_only: mount.read_only,
+        nosuid: false,
     })
 }
 
