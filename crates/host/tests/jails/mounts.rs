@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kleene_doors::host::{Host, HostError};
+use kleene_doors::host::{Host, HostError, Mount};
 use kleene_host::freebsd::simulated::{Fault, Moment};
 
 use crate::golden::Story;
@@ -38,6 +38,10 @@ fn directories_files_and_what_is_beneath() {
         mount("/etc/hosts", "/etc/hosts", true),
         mount("/people", "/home", false),
         mount("/etc/hosts", "/data/hosts", false),
+        Mount {
+            nosuid: true,
+            ..mount(VOLUME, "/strangers", true)
+        },
     ];
     let request = first(setup(mounts), &["sleep"]);
     world.start(&request).unwrap();

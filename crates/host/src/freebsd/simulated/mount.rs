@@ -196,9 +196,9 @@ pub fn mount(state: &State, words: &[&str]) -> Reply {
 }
 
 pub fn mount_nullfs(state: &mut State, fs: &MemFs, words: &[&str]) -> Reply {
-    let (read_only, source, place) = match words {
-        ["-o", "ro", source, place] => (true, *source, *place),
-        [source, place] => (false, *source, *place),
+    let (wanted, source, place) = match words {
+        ["-o", options, source, place] => (*options, *source, *place),
+        [source, place] => ("", *source, *place),
         _ => return Reply::usage("mount_nullfs"),
     };
     let fails =
@@ -223,8 +223,15 @@ pub fn mount_nullfs(state: &mut State, fs: &MemFs, words: &[&str]) -> Reply {
     // It has what the mount beneath has.
     let beneath = table.covering(&from).map(|entry| entry.options.clone());
     let mut options = beneath.unwrap_or_default();
-    if read_only && !options.contains(&"read-only") {
-        options.insert(options.len().min(1), "read-only");
+    for wanted in wanted.split(',').filter(|wanted| !wanted.is_empty()) {
+        let shown = match wanted {
+            "ro" => "read-only",
+            "nosuid" => "nosuid",
+            _ => return Reply::usage("mount_nullfs"),
+        };
+        if !options.contains(&shown) {
+            options.insert(options.len().min(1), shown);
+        }
     }
     table.entries.push(Entry {
         source: from,
