@@ -64,7 +64,7 @@ done
 
 OS=$(uname -s)
 PLAN=start ROOM= ROOT= PLACE= IMAGE= SITE= BASE_ID=
-WORK= WORK_MOUNT= WORK_MEGABYTES=900
+WORK= WORK_MOUNT= WORK_MEGABYTES=500
 POOL_MADE= POOL_FILE_MADE= MEMORY_DISK= FOREIGN= DATASET=
 TIMEOUT=
 ! have timeout || TIMEOUT=yes
@@ -222,8 +222,6 @@ for program in kleened klee kleene-monitor; do
 	[ -x "$HERE/$program" ] || say_and_end "$HERE/$program is missing"
 done
 if [ "$OS" = FreeBSD ]; then
-	# A pool needs no more than that here.
-	[ "$STORAGE" = none ] || WORK_MEGABYTES=500
 	if [ "$STORAGE" = auto ]; then
 		if zpool_works; then STORAGE=file; else STORAGE=none; fi
 	fi

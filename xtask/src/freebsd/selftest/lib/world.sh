@@ -62,8 +62,9 @@ make_work() {
 		fi
 		[ "$place" != "$WORK_IN" ] || [ -z "$place" ] || say_and_end "$place has no room for $WORK_MEGABYTES MB"
 	done
-	for place in /tmp /mnt /media /var/tmp; do
-		[ -d "$place" ] || continue
+	for place in /mnt /media /var/tmp /tmp; do
+		# Nothing is hidden by a mount on an empty directory.
+		[ -d "$place" ] && [ -z "$(ls -A "$place")" ] || continue
 		if mount -t tmpfs -o "size=${WORK_MEGABYTES}m" tmpfs "$place" 2>/dev/null; then
 			WORK_MOUNT=$place
 			WORK=$place/kst.$$
