@@ -196,10 +196,14 @@ pub fn mount(state: &State, words: &[&str]) -> Reply {
 }
 
 pub fn mount_nullfs(state: &mut State, fs: &MemFs, words: &[&str]) -> Reply {
-    let (wanted, source, place) = match words {
-        ["-o", options, source, place] => (*options, *source, *place),
-        [source, place] => ("", *source, *place),
-        _ => return Reply::usage("mount_nullfs"),
+    let mut wanted = Vec::new();
+    let mut words = words;
+    while let ["-o", option, rest @ ..] = words {
+        wanted.push(*option);
+        words = rest;
+    }
+    let [source, place] = words else {
+        return Reply::usage("mount_nullfs");
     };
     let fails =
         |status, path: &str, why| Reply::fail(status, format!("mount_nullfs: {path}: {why}\n"));
@@ -223,11 +227,12 @@ pub fn mount_nullfs(state: &mut State, fs: &MemFs, words: &[&str]) -> Reply {
     // It has what the mount beneath has.
     let beneath = table.covering(&from).map(|entry| entry.options.clone());
     let mut options = beneath.unwrap_or_default();
-    for wanted in wanted.split(',').filter(|wanted| !wanted.is_empty()) {
+    for wanted in wanted {
         let shown = match wanted {
             "ro" => "read-only",
             "nosuid" => "nosuid",
-            _ => return Reply::usage("mount_nullfs"),
+            // It passes over what it doesn't know, `ro,nosuid` as well.
+            _ => continue,
         };
         if !options.contains(&shown) {
             options.insert(options.len().min(1), shown);
