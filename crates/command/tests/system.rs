@@ -72,7 +72,7 @@ fn a_missing_program_says_how_to_get_it() {
 
 /// Whether any process still has this word among its arguments.
 fn runs(word: &str) -> bool {
-    let ps = Argv::new("ps").args(["-eo", "stat,args"]);
+    let ps = Argv::new("ps").args(["-axo", "stat,args"]);
     let listing = System.run(&ps).unwrap().text();
     listing
         .lines()

@@ -1,20 +1,26 @@
 //! Output logs, in the format of [`kleene_doors::log`].
 
+#[cfg(not(target_os = "freebsd"))]
+#[path = "log/memory.rs"]
+mod storage;
+#[cfg(target_os = "freebsd")]
+#[path = "log/temporary.rs"]
+mod storage;
+
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 
 use kleene_doors::log::{MAX_DATA, RECORD_HEADER, Stream, file_header, record_header};
 use kleene_types::Timestamp;
-use rustix::fs::MemfdFlags;
+use storage::Storage;
 
 /// As many files as are kept.
 const KEPT: usize = 2;
 
-/// A process's log, in files that are in no directory.
+/// A process's log, in files that go with it.
 #[derive(Default)]
 pub(super) struct Log {
-    files: Vec<File>,
+    files: Vec<Storage>,
     /// Bytes of all records so far.
     position: u64,
     begin_file: bool,
@@ -39,21 +45,20 @@ impl Log {
 
     /// The files for reading from their beginnings, the oldest first.
     pub fn open(&self) -> io::Result<Vec<File>> {
-        let open = |file: &File| File::open(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        self.files.iter().map(open).collect()
+        self.files.iter().map(Storage::open).collect()
     }
 
     /// The file that is written now.
     fn file(&mut self) -> io::Result<&File> {
         if self.begin_file || self.files.is_empty() {
-            let name = "kleene-fake-log";
-            let mut file = File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?);
-            file.write_all(&file_header(self.position))?;
-            self.files.push(file);
+            let storage = Storage::new()?;
+            (&storage.file).write_all(&file_header(self.position))?;
+            self.files.push(storage);
             self.begin_file = false;
             let old = self.files.len().saturating_sub(KEPT);
             self.files.drain(..old);
         }
-        self.files.last().ok_or_else(|| io::Error::other("no file"))
+        let last = self.files.last().map(|storage| &storage.file);
+        last.ok_or_else(|| io::Error::other("no file"))
     }
 }
