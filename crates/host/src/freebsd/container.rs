@@ -185,32 +185,29 @@ impl Containers {
         done.and(checked)
     }
 
-    /// `made` gets source and place of every mount, also of one that may not have been made.
+    /// `made` gets every mount, also one that may not have been made.
     fn mount_each(
         &self,
         root: &Path,
         mounts: &[Mount],
         before: &[Mounted],
-        made: &mut Vec<(PathBuf, PathBuf)>,
+        made: &mut Vec<Planned>,
     ) -> Result<(), HostError> {
         for mount in mounts {
             let (source, kind) = self.places.source(&mount.source)?;
             let place = self.places.mount_point(root, &mount.destination, kind)?;
             for (from, to) in with_children(before, root, &source, &place) {
-                made.push((from.clone(), to.clone()));
+                made.push(Planned::new(&from, &to, mount));
                 mounts::mount_nullfs(&*self.tools, &from, &to, mount)?;
             }
         }
         Ok(())
     }
 
-    /// Checks that everything was mounted where it was to be: a mount point in another mount may have
-    /// become a link meanwhile, made by somebody who writes to that. What lies elsewhere is unmounted.
-    fn check_places(
-        &self,
-        before: &[Mounted],
-        made: &[(PathBuf, PathBuf)],
-    ) -> Result<(), HostError> {
+    /// Checks that everything was mounted where and as it was to be: a mount point in another mount may
+    /// have become a link meanwhile, made by somebody who writes to that, and mount_nullfs(8) passes over
+    /// options that it doesn't understand. What is otherwise is unmounted.
+    fn check_places(&self, before: &[Mounted], made: &[Planned]) -> Result<(), HostError> {
         let after = mounts::all(&*self.tools)?;
         let (missing, strays) = compare(before, &after, made);
         let mut gone = Ok(());
@@ -221,8 +218,8 @@ impl Containers {
         match missing {
             None => Ok(()),
             Some(missing) => Err(HostError::Source(format!(
-                "nothing was mounted at '{}': a link has taken its place meanwhile; what else uses the \
-                 mount that it lies in?",
+                "nothing was mounted at '{}' as it was to be: a link has taken its place meanwhile; what \
+                 else uses the mount that it lies in?",
                 missing.display()
             ))),
         }
@@ -238,15 +235,43 @@ impl Containers {
     }
 }
 
-/// A place of `made` (sources and places) at which nothing was mounted, and what was mounted from these
-/// sources at other places, between the one look at the kernel's table and the other.
+/// A mount that is to be made, as the kernel's table will have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Planned {
+    source: PathBuf,
+    place: PathBuf,
+    /// By the table's names, those that it must have.
+    options: Vec<&'static str>,
+}
+
+impl Planned {
+    fn new(source: &Path, place: &Path, mount: &Mount) -> Self {
+        let options = [(mount.read_only, "read-only"), (mount.nosuid, "nosuid")];
+        Self {
+            source: source.to_owned(),
+            place: place.to_owned(),
+            options: options
+                .into_iter()
+                .filter_map(|(asked, option)| asked.then_some(option))
+                .collect(),
+        }
+    }
+
+    fn is(&self, mount: &Mounted) -> bool {
+        let has = |option: &&str| mount.options.iter().any(|there| there == option);
+        self.source == mount.source && self.place == mount.place && self.options.iter().all(has)
+    }
+}
+
+/// A place of `made` at which nothing was mounted as it was to be, and what was mounted from these
+/// sources otherwise, between the one look at the kernel's table and the other.
 fn compare<'a>(
     before: &[Mounted],
     after: &'a [Mounted],
-    made: &'a [(PathBuf, PathBuf)],
+    made: &'a [Planned],
 ) -> (Option<&'a Path>, Vec<&'a Mounted>) {
     let mut old: Vec<&Mounted> = before.iter().collect();
-    let mut missing: Vec<&(PathBuf, PathBuf)> = made.iter().collect();
+    let mut missing: Vec<&Planned> = made.iter().collect();
     let mut strays = Vec::new();
     for mount in after.iter().filter(|mount| mount.kind == "nullfs") {
         // Each counts once: one that was there, or was made for another reason, must not hide a stray.
@@ -254,16 +279,13 @@ fn compare<'a>(
             old.swap_remove(known);
             continue;
         }
-        let is_it = |(source, place): &&(PathBuf, PathBuf)| {
-            *source == mount.source && *place == mount.place
-        };
-        match missing.iter().position(is_it) {
+        match missing.iter().position(|planned| planned.is(mount)) {
             Some(found) => drop(missing.remove(found)),
-            None if made.iter().any(|(source, _)| *source == mount.source) => strays.push(mount),
+            None if made.iter().any(|made| made.source == mount.source) => strays.push(mount),
             None => {}
         }
     }
-    let missing = missing.first().map(|(_, place)| place.as_path());
+    let missing = missing.first().map(|planned| planned.place.as_path());
     (missing, strays)
 }
 
@@ -323,12 +345,37 @@ mod tests {
         }
     }
 
+    fn planned(source: &str, place: &str, options: &[&'static str]) -> Planned {
+        Planned {
+            source: source.into(),
+            place: place.into(),
+            options: options.to_vec(),
+        }
+    }
+
+    /// A mount that can be written to although it shouldn't is none, and is taken away.
+    #[test]
+    fn options_are_looked_at() {
+        let made = [planned("/v", "/r/v", &["read-only", "nosuid"])];
+        let mut mount = mounted("/v", "/r/v");
+        mount.options = ["local", "nosuid", "read-only"].map(str::to_owned).to_vec();
+        let good = [mount.clone()];
+        assert_eq!(compare(&[], &good, &made), (None, Vec::new()));
+        mount.options.pop();
+        let bad = [mount];
+        let wanted = (Some(Path::new("/r/v")), vec![&bad[0]]);
+        assert_eq!(compare(&[], &bad, &made), wanted);
+    }
+
     /// That something is mounted in the right place doesn't hide that something else isn't.
     #[test]
     fn mounts_count_once() {
-        let pair = |source: &str, place: &str| (PathBuf::from(source), PathBuf::from(place));
         let before = [mounted("/v", "/mnt"), mounted("/x", "/r/x")];
-        let made = [pair("/v", "/r/v"), pair("/x", "/r/x"), pair("/y", "/r/x")];
+        let made = [
+            planned("/v", "/r/v", &[]),
+            planned("/x", "/r/x", &[]),
+            planned("/y", "/r/x", &[]),
+        ];
         let good = ["/v", "/x", "/y"].map(|source| match source {
             "/v" => mounted("/v", "/r/v"),
             source => mounted(source, "/r/x"),

@@ -128,6 +128,7 @@ pub fn mount(source: &str, destination: &str, read_only: bool) -> Mount {
         source: source.into(),
         destination: destination.parse().unwrap(),
         read_only,
+        nosuid: false,
     }
 }
 
