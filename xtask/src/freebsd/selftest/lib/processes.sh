@@ -201,6 +201,7 @@ p_names() {
 }
 
 p_copy() {
+	rm -rf "$WORK/here"
 	mkdir -p "$WORK/here/sub"
 	echo data >"$WORK/here/file"
 	echo deep >"$WORK/here/sub/deep"
