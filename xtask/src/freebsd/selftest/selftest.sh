@@ -169,12 +169,12 @@ common_points() {
 	point "builds that fail" p_build_fails
 	point "images that are in use are kept; tags" p_image_names
 	point "images are saved and loaded, containers committed" p_archives
-	point "files are exported, imported, fetched" p_export
+	point "files are exported and fetched" p_export
 	point "images of datasets" p_datasets
 	point "images that can't be made" p_methods
 	point "files with flags are removed" p_immutable_files
 	point "containers outlive the daemon" p_daemon_killed
-	point "a daemon is killed in the middle of its work" p_killed_twice
+	point "a daemon is killed in the middle of its work" p_killed_in_the_middle
 }
 
 freebsd_points() {
@@ -189,9 +189,8 @@ short_points() {
 	point "directories and files of the host are mounted" p_nullfs
 	point "links that lead out stay inside" p_links_stay_inside
 	point "files are copied in and out; diff" p_copy
-	point "a Dockerfile is built" p_build
 	point "files with flags are removed" p_immutable_files
-	point "a daemon is killed in the middle of its work" p_killed_once
+	point "a daemon is killed in the middle of its work" p_killed_in_the_middle
 	point "four containers at once" p_four
 }
 

@@ -42,8 +42,8 @@ p_terminal() {
 	/dev/pts/* | /dev/console*) ;;
 	*) fault "the terminal is '$OUT'" ;;
 	esac
-	have script || {
-		skip "there is no script(1)"
+	{ have script && have stty; } || {
+		skip "there is no script(1) or stty(1)"
 		return
 	}
 	inner="stty rows 33 cols 77; $HERE/klee run -qt --rm $IMAGE stty size"
@@ -57,14 +57,18 @@ p_terminal() {
 
 p_users() {
 	t 0 k run -d --name box -u nobody "$IMAGE" sleep 600
-	t 0 k exec -q box sh -c 'id -u; id -un'
-	equals '65534
-nobody'
+	t 0 k exec -q box id -u
+	equals 65534
+	# Where the host can't make the database of accounts, programs know no names.
+	if [ "$OS" != FreeBSD ] || have pwd_mkdb; then
+		t 0 k exec -q box id -un
+		equals nobody
+	fi
 	t 0 k exec -q -u 1234:80 box sh -c 'id -u; id -g'
 	equals '1234
 80'
-	t 0 k exec -q -u root box id -un
-	equals root
+	t 0 k exec -q -u root box id -u
+	equals 0
 	t 125 k exec -q -u nobody-here box true
 	complains nobody-here
 	t 0 k rm -f box
@@ -197,6 +201,7 @@ p_names() {
 }
 
 p_copy() {
+	rm -rf "$WORK/here"
 	mkdir -p "$WORK/here/sub"
 	echo data >"$WORK/here/file"
 	echo deep >"$WORK/here/sub/deep"
