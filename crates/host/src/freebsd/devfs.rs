@@ -6,7 +6,7 @@
 use kleene_command::{Argv, Runner};
 use kleene_doors::host::HostError;
 
-use super::run;
+use super::{failed, run};
 
 /// Nodes that are shown; all others are hidden. They are what programs expect to find, and none of them
 /// reaches anything of the host.
@@ -15,8 +15,9 @@ const SHOWN: &[&str] = &[
     "pts", "pts/*", "ctty", "tty",
 ];
 
-/// Fills the ruleset of this number; what it had before is gone. Jails that have it already see the new
-/// one only when their /dev is mounted again.
+/// Fills the ruleset of this number, unless it has these rules: running jails have it, and must not be
+/// without it for a moment. What it had before is gone. Jails that have it already see the new one only
+/// when their /dev is mounted again.
 ///
 /// # Errors
 /// What devfs(8) says. The rules are added in their order, the one that hides everything first: a
@@ -29,6 +30,10 @@ pub fn load(runner: &dyn Runner, ruleset: u16) -> Result<(), HostError> {
             .args(["rule", "-s", &number])
             .args(words.iter().copied())
     };
+    let there = runner.run(&rule(&["show"])).map_err(failed(&action))?;
+    if without_numbers(&there.text()) == rules() {
+        return Ok(());
+    }
     run(runner, &rule(&["delset"]), &action)?;
     // Rules that are read from standard input.
     let all = rule(&["add", "-"]).stdin(rules());
@@ -41,6 +46,14 @@ fn rules() -> String {
     std::iter::once("hide\n".to_owned()).chain(shown).collect()
 }
 
+/// Rules as `devfs rule show` lists them, each behind its number.
+fn without_numbers(listed: &str) -> String {
+    let rules = listed.lines().filter_map(|line| line.split_once(' '));
+    rules
+        .map(|(_, rule)| format!("{}\n", rule.trim()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use kleene_command::{Answer, Scripted};
@@ -48,17 +61,31 @@ mod tests {
     use super::*;
 
     const RULE: [&str; 4] = ["devfs", "rule", "-s", "4711"];
+    const SHOW: [&str; 5] = ["devfs", "rule", "-s", "4711", "show"];
 
     #[test]
     fn old_rules_are_gone_first() {
         let runner = Scripted::new()
+            .expect(&SHOW, Answer::ok("100 hide\n200 path null unhide\n"))
             .expect(&[&RULE[..], &["delset"]].concat(), Answer::ok(""))
             .expect(&[&RULE[..], &["add", "-"]].concat(), Answer::ok(""));
         load(&runner, 4711).unwrap();
         runner.finish().unwrap();
         let refused = Answer::fail(1, "devfs rule: ioctl DEVFSIO_SDEL: Operation not permitted");
-        let runner = Scripted::new().expect(&[&RULE[..], &["delset"]].concat(), refused);
+        let runner = Scripted::new()
+            .expect(&SHOW, Answer::ok(""))
+            .expect(&[&RULE[..], &["delset"]].concat(), refused);
         load(&runner, 4711).unwrap_err();
+        runner.finish().unwrap();
+    }
+
+    #[test]
+    fn rules_that_are_there_are_left_alone() {
+        let rules = rules();
+        let listed = rules.lines().zip(1..);
+        let listed = listed.map(|(rule, number)| format!("{} {rule}\n", number * 100));
+        let runner = Scripted::new().expect(&SHOW, Answer::ok(listed.collect::<String>()));
+        load(&runner, 4711).unwrap();
         runner.finish().unwrap();
     }
 

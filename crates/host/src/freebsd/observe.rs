@@ -42,12 +42,14 @@ pub fn processes(
     }
     let text = match runner.run(&command) {
         Ok(output) => output.text(),
-        // There are none.
+        // There are none, or the jail has just gone with the last one.
         Err(CommandError::Failed {
             ending: Ending::Status(1),
             stderr,
             ..
-        }) if stderr.is_empty() => return Ok(Vec::new()),
+        }) if stderr.is_empty() || stderr.starts_with("ps: Invalid jail id") => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(failed(&action)(error)),
     };
     let users = Users::of(root);
