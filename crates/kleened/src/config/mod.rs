@@ -205,7 +205,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
             "default_registry" => config.registries.default = registries::registry(value)?,
             "registries" => config.registries.each = registries::parse(value)?,
             "oci_runtime" => config.oci_runtime = Some(absolute_path(value)?),
-            key if key.starts_with(PF_PREFIX) => config.notes.extend(pf(value)?),
+            key if key.starts_with(PF_PREFIX) => config.notes.push(pf(value)?),
             key => return Err(value.unknown(key, &KEYS)),
         }
     }
@@ -261,11 +261,14 @@ fn absolute_path(node: &Node) -> Result<PathBuf, ConfigError> {
     Ok(PathBuf::from(text))
 }
 
-/// A note where the key does nothing. Its value is checked all the same.
-fn pf(node: &Node) -> Result<Option<String>, ConfigError> {
+/// A note: the key does nothing yet. Its value is checked all the same.
+fn pf(node: &Node) -> Result<String, ConfigError> {
     absolute_path(node)?;
-    Ok((!cfg!(target_os = "freebsd"))
-        .then(|| format!("'{}' is ignored: it configures pf on FreeBSD", node.key)))
+    let key = &node.key;
+    Ok(match cfg!(target_os = "freebsd") {
+        true => format!("'{key}' has no effect yet: it configures pf for networks"),
+        false => format!("'{key}' is ignored: it configures pf on FreeBSD"),
+    })
 }
 
 fn unknown_word(word: &str, known: &[&str]) -> String {

@@ -52,10 +52,7 @@ fn everything_at_once() {
         Some(Path::new("/usr/bin/crun"))
     );
     assert!(config.allow_host_commands);
-    assert_eq!(
-        config.notes.len(),
-        usize::from(!cfg!(target_os = "freebsd"))
-    );
+    assert_eq!(config.notes.len(), 1);
     assert_eq!(config.sockets.len(), 2);
     let tls = config.sockets[1].tls.as_ref().unwrap();
     assert!(tls.key.is_none() && tls.client_ca.is_some());
