@@ -166,7 +166,12 @@ impl Relay {
                 continue;
             };
             if self.surroundings.are_over()? {
-                break exit;
+                // Where others lived on, the end is that of the last of them.
+                let finished = match self.ended {
+                    Some(_) => Timestamp::now(),
+                    None => exit.finished,
+                };
+                break ExitStatus { finished, ..exit };
             }
             self.leave(exit);
         };
