@@ -166,7 +166,12 @@ impl Relay {
                 continue;
             };
             if self.surroundings.are_over()? {
-                break exit;
+                // Where others lived on, the end is that of the last of them.
+                let finished = match self.ended {
+                    Some(_) => Timestamp::now(),
+                    None => exit.finished,
+                };
+                break ExitStatus { finished, ..exit };
             }
             self.leave(exit);
         };
@@ -377,10 +382,14 @@ impl Relay {
 
     fn set_role(&mut self, index: usize, role: Role) {
         let started = Frame::Started(self.pid).encode();
+        // Nothing comes any more of a process that has ended, and nothing reaches it.
+        let left = self.exit.clone().filter(|_| self.has_left);
         if let Some(client) = self.clients.get_mut(index).filter(|c| c.role == Role::New) {
             client.role = role;
-            if role != Role::Attach {
-                client.send(&started);
+            match (role, left) {
+                (Role::Attach, Some(exit)) => client.send(&Frame::LivesOn(exit).encode()),
+                (Role::Attach, None) => {}
+                _ => client.send(&started),
             }
         }
     }

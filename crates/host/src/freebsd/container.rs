@@ -115,9 +115,16 @@ impl Containers {
         };
         let cleared = mounts::clear(tools, &record.root);
         removed.and(freed).and(cleared)?;
-        self.records
-            .remove(container)
-            .map_err(failed(format!("forgetting jail {container}")))
+        self.forget(container)
+    }
+
+    /// Removes a container's record, and nothing of what the container has.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn forget(&self, container: &ContainerId) -> Result<(), HostError> {
+        let removed = self.records.remove(container);
+        removed.map_err(failed(format!("forgetting jail {container}")))
     }
 
     /// Mounts what a container that doesn't run sees in its root, for the time that somebody looks at

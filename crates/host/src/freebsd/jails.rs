@@ -165,6 +165,16 @@ mod tests {
         }
     }
 
+    /// Processes of any jail may give it such a host name, which is no reason to find none of them.
+    #[test]
+    fn host_names_with_control_characters_are_no_hindrance() {
+        let text = "{\"__version\": \"2\", \"jail-information\": {\"jail\": [{\"jid\":4,\"hostname\":\"a\tb\u{1}\u{1b}[31m\",\
+                    \"path\":\"/a\tb\",\"name\":\"c1\",\"state\":\"ACTIVE\",\"cpusetid\":3, \"ipv4_addrs\": []}]}}\n";
+        let runner = Scripted::new().expect(&LIST, Answer::ok(text));
+        let jail = find(&runner, "c1").unwrap();
+        assert_eq!((jail.jid, jail.path), (4, "/a\tb".into()));
+    }
+
     #[test]
     fn jails_are_made_without_a_process() {
         let words = ["jail", "-c", "name=c1", "path=/r", "mount.devfs", "persist"];

@@ -68,6 +68,20 @@ struct Misunderstood {
     answer: String,
 }
 
+/// Escapes control characters, but for line ends. The tools print them in JSON's strings as they are, where
+/// they may not be: a jail's host name has any that somebody in the jail likes.
+fn escape_controls(text: &str) -> String {
+    let is_raw = |c: char| c.is_control() && c != '\n';
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match is_raw(character) {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(character))),
+            false => escaped.push(character),
+        }
+    }
+    escaped
+}
+
 /// Runs a tool that answers in JSON, and takes the list at these keys of the answer.
 fn list<T: serde::de::DeserializeOwned>(
     runner: &dyn Runner,
@@ -76,6 +90,7 @@ fn list<T: serde::de::DeserializeOwned>(
     action: &str,
 ) -> Result<Vec<T>, HostError> {
     let text = runner.run(command).map_err(failed(action))?.text();
+    let text = escape_controls(&text);
     let [outer, inner] = keys;
     let parsed = serde_json::from_str(&text).and_then(|mut answer: serde_json::Value| {
         let entries = answer

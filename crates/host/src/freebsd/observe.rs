@@ -86,7 +86,11 @@ fn process(line: &str, users: &Users, now: Timestamp) -> Option<ProcessInfo> {
     let state = word()?.chars().next()?;
     let cpu_us = cpu_time(word()?)?;
     let resident = word()?.parse::<u64>().ok()?;
-    let age = word()?.parse::<u64>().ok()?;
+    // Nothing is known of the age of a process that is swapped out.
+    let age = match word()? {
+        "-" => 0,
+        age => age.parse::<u64>().ok()?,
+    };
     let terminal = word()?;
     let started = now
         .microseconds()
@@ -276,6 +280,8 @@ mod tests {
             command: "/bin/sleep 100 a  b".to_owned(),
         };
         assert_eq!(found, wanted);
+        let swapped = process("344 1 80 IWJ 0:01.50 0 - - (sleep)", &users, now).unwrap();
+        assert_eq!((swapped.started, swapped.terminal), (now, None));
         assert!(process("344 1 80", &users, now).is_none());
         assert!(process("a b c d e f g h i", &users, now).is_none());
     }

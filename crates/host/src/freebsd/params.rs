@@ -67,6 +67,18 @@ const OF_JAIL: &[&str] = &[
     "zfs.dataset",
 ];
 
+/// Those of them that are booleans.
+const BOOLEANS: &[&str] = &[
+    "allow.dying",
+    "exec.clean",
+    "exec.system_jail_user",
+    "ip_hostname",
+    "mount.devfs",
+    "mount.fdescfs",
+    "mount.procfs",
+    "persist",
+];
+
 /// A hundred years.
 const NO_LIMIT: Span = Span::from_millis(100 * 365 * 24 * 3600 * 1000);
 
@@ -146,6 +158,34 @@ impl<'p> Param<'p> {
         Some(format!("{path}{}", last.strip_prefix("no")?))
     }
 
+    /// The names of which jail(8) may take this one for the opposite: it looks for `no` before any part,
+    /// and doesn't ask whether the parameter is a boolean. `exec.noprestart=COMMAND` runs the command.
+    fn opposites(&self) -> Vec<String> {
+        let starts = std::iter::once(0).chain(self.name.match_indices('.').map(|(dot, _)| dot + 1));
+        let without = starts.filter_map(|start| {
+            let (before, part) = self.name.split_at_checked(start)?;
+            Some(format!("{before}{}", part.strip_prefix("no")?))
+        });
+        without.collect()
+    }
+
+    /// Refuses what is the opposite of something that has none.
+    fn check_opposites(&self) -> Result<(), String> {
+        let refused = |name: &str| REFUSED.iter().any(|(refused, _)| *refused == name);
+        let has_none = |name: &str| OF_JAIL.contains(&name) && !BOOLEANS.contains(&name);
+        for name in self.opposites() {
+            if refused(&name) || has_none(&name) {
+                return Err(format!(
+                    "'{name}' is no boolean, so there is no opposite of it"
+                ));
+            }
+            if BOOLEANS.contains(&name.as_str()) && self.value.is_some() {
+                return Err(format!("give {name}=true or {name}=false"));
+            }
+        }
+        Ok(())
+    }
+
     /// Its value as a boolean called `name`; `None` when it isn't that one.
     fn switches(&self, name: &str) -> Option<Result<bool, String>> {
         if self.name == name {
@@ -186,6 +226,7 @@ impl Params {
         if let Some((_, reason)) = refused {
             return Err((*reason).to_owned());
         }
+        param.check_opposites()?;
         if let Some(persists) = param.switches("persist") {
             self.persists = persists?;
             return Ok(());
@@ -422,6 +463,35 @@ mod tests {
         ] {
             parse(&[bad], true).unwrap_err();
         }
+    }
+
+    /// jail(8) takes each of these for the parameter without `no`, value and all.
+    #[test]
+    fn no_opposite_is_a_way_around() {
+        for bad in [
+            "exec.noprestart=touch /x",
+            "exec.nopoststart=touch /x",
+            "noexec.prestart=touch /x",
+            "exec.nocreated=touch /x",
+            "exec.noconsolelog=/x",
+            "exec.nostart=x",
+            "mount.nofstab=/x",
+            "nomount=tmpfs /mnt tmpfs rw",
+            "nocommand=x",
+            "nopath=/",
+            "nojid=1",
+            "exec.noprestart",
+            "mount.nodevfs=0",
+            "nopersist=1",
+        ] {
+            parse(&[bad], false).unwrap_err();
+            parse(&[bad], true).unwrap_err();
+        }
+        parse(
+            &["mount.nodevfs", "nopersist", "allow.noraw_sockets"],
+            false,
+        )
+        .unwrap();
     }
 
     #[test]

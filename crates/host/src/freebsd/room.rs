@@ -141,8 +141,17 @@ impl FreeBsdHost {
                 is_its && self.connect(exec).is_ok()
             })
         };
-        for container in recorded.iter().filter(|container| !runs(container)) {
-            if let Err(problem) = self.containers.clean(container) {
+        let (running, others): (Vec<_>, Vec<_>) = recorded.into_iter().partition(runs);
+        let read = |container| self.containers.read(container).ok().flatten();
+        let in_use: Vec<Record> = running.iter().filter_map(read).collect();
+        for container in &others {
+            // Of a look whose end has failed: what is mounted there now is the running container's.
+            let is_used = |record: Record| in_use.iter().any(|used| used.root == record.root);
+            let cleaned = match read(container).is_some_and(is_used) {
+                true => self.containers.forget(container),
+                false => self.containers.clean(container),
+            };
+            if let Err(problem) = cleaned {
                 let problem: &dyn std::error::Error = &problem;
                 tracing::warn!(%container, problem, "what a container has left can't be taken away");
             }

@@ -12,7 +12,7 @@ use kleene_doors::storage::Root;
 use kleene_host::freebsd::simulated::Moment;
 
 use crate::failures::everything;
-use crate::world::{VOLUME, World, container, mount};
+use crate::world::{CONTAINER, VOLUME, World, container, mount};
 
 /// Dies before and after the first, second… step of an operation, until it gets through; a new daemon
 /// starts each time, and `check`s. Answers at how many moments a daemon has died.
@@ -131,4 +131,20 @@ fn dying_while_files_are_looked_at() {
         |world, (), last| assert_eq!(world.traces(), Vec::<String>::new(), "{last}"),
     );
     assert!(moments > 10, "{moments}");
+}
+
+/// The record of a look that couldn't be ended says nothing of the container that runs there since.
+#[test]
+fn left_over_records_take_no_mounts_from_what_runs() {
+    let mut world = World::new();
+    let request = everything();
+    world.start(&request).unwrap();
+    let (running, left) = (CONTAINER, "c0ffee0000ff");
+    world.copy_record(running, left);
+    let before = world.machine.traces();
+    world.reopen();
+    assert_eq!(world.machine.traces(), before);
+    assert!(!world.traces().contains(&format!("record {left}")));
+    world.end(&request.exec);
+    assert_eq!(world.traces(), Vec::<String>::new());
 }

@@ -66,6 +66,12 @@ impl World {
         self.room = self.machine.room(self.directory.path()).unwrap();
     }
 
+    /// A second record of what a container has.
+    pub fn copy_record(&self, of: &str, to: &str) {
+        let records = self.directory.path().join("jails");
+        fs::copy(records.join(of), records.join(to)).unwrap();
+    }
+
     pub fn processes(&self) -> &FakeHost {
         self.machine.processes()
     }
