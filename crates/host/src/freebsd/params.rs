@@ -121,8 +121,6 @@ impl Default for Params {
 /// One parameter: its name as jail(8) lists it, and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Param<'p> {
-    /// As it is written.
-    text: &'p str,
     /// Before the `=`, without the `+` of a repetition.
     name: &'p str,
     value: Option<&'p str>,
@@ -146,7 +144,7 @@ impl<'p> Param<'p> {
         if text.contains('\0') {
             return Err("it has a NUL character".to_owned());
         }
-        Ok(Self { text, name, value })
+        Ok(Self { name, value })
     }
 
     /// The name of the boolean that it switches off, if it may be one: `a.nob` for `a.b`.
@@ -285,7 +283,12 @@ impl Params {
             }
             _ => {}
         }
-        self.given.push(param.text.to_owned());
+        // On its command line, jail(8) adds to a list without being told so, and takes blanks for a part
+        // of the name.
+        self.given.push(match param.value {
+            Some(value) => format!("{}={}", param.name, value.trim_start()),
+            None => param.name.to_owned(),
+        });
         Ok(())
     }
 
@@ -415,6 +418,11 @@ mod tests {
                 "vnet"
             ]
         );
+        let all = told(
+            &["ip4.addr += 10.0.0.3", "allow.mlock = 1"],
+            Network::Disabled,
+        );
+        assert!(all.ends_with(&["ip4.addr=10.0.0.3".to_owned(), "allow.mlock=1".to_owned()]));
         let all = told(&["ip4.addr=10.0.0.2"], Network::Host);
         assert!(!all.iter().any(|text| text.starts_with("ip4=")), "{all:?}");
     }

@@ -39,8 +39,11 @@ p_jail_parameters() {
 	equals "mars true 1"
 	t 0 k exec -q box hostname
 	equals mars
+	# jls prints what no JSON may have.
+	t 0 k exec -q box hostname "$(printf 'ma\trs')"
+	t 0 run_sh 'echo hello'
 	t 0 k rm -f box
-	for parameter in path=/ name=x jid=7 command=/bin/sh exec.prestart=/usr/bin/true \
+	for parameter in path=/ name=x jid=7 command=/bin/sh exec.prestart=/usr/bin/true exec.noprestart=/usr/bin/true \
 		exec.poststop=/usr/bin/true allow.flying mount.fstab=/etc/fstab; do
 		t fails k run -q --rm -J "$parameter" "$IMAGE" true
 		complains "${parameter%%=*}"

@@ -33,9 +33,9 @@ late'
 	rm -f "$WORK/host/go"
 }
 
-# few_jails NUMBER: whether there are no more than so many jails of containers.
+# few_jails NUMBER: whether there are no more than so many jails of containers. Another daemon may have some.
 few_jails() {
-	[ "$(jls name | grep -c "^[0-9a-f]\{12\}$")" -le "$1" ]
+	[ "$(jls path | grep -c "^$PLACE/")" -le "$1" ]
 }
 
 p_killed_in_the_middle() {
