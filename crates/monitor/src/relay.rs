@@ -173,7 +173,10 @@ impl Relay {
                 };
                 break ExitStatus { finished, ..exit };
             }
-            self.leave(exit);
+            if self.leave(exit) {
+                status.left = true;
+                status.write(Path::new(""))?;
+            }
         };
         self.drain();
         status.exit = Some(exit.clone());
@@ -183,11 +186,11 @@ impl Relay {
     }
 
     /// Tells those that are attached, once, that the process has ended while others live on. Those may be
-    /// about to end as well, so it waits a moment for that.
-    fn leave(&mut self, exit: ExitStatus) {
+    /// about to end as well, so it waits a moment for that. Whether it has done so now.
+    fn leave(&mut self, exit: ExitStatus) -> bool {
         let ended = *self.ended.get_or_insert_with(Instant::now);
         if self.has_left || ended.elapsed() < LAST_MOMENT {
-            return;
+            return false;
         }
         self.has_left = true;
         self.drain();
@@ -197,6 +200,7 @@ impl Relay {
                 client.send(&frame);
             }
         }
+        true
     }
 
     /// Waits until something can be done, and does it.

@@ -34,8 +34,11 @@ pub struct Status {
     pub start_time: u64,
     /// The boot of the machine to which `pid` and `start_time` belong. Empty on FreeBSD.
     pub boot_id: String,
-    /// How it ended.
+    /// How it ended, with all that its end was to wait for.
     pub exit: Option<ExitStatus>,
+    /// Whether it has ended itself, while others of its container live on.
+    #[serde(default)]
+    pub left: bool,
 }
 
 impl Status {

@@ -168,6 +168,7 @@ impl Process {
             start_time: 0,
             boot_id: String::new(),
             exit,
+            left: self.has_left,
         };
         if let Err(problem) = status.write(directory) {
             tracing::warn!(exec = %self.seen.request.exec, %problem, "a process isn't recorded");
@@ -266,6 +267,7 @@ impl Process {
     pub fn leave(&mut self) {
         if let Some(status) = self.over.clone().filter(|_| !self.has_left) {
             self.has_left = true;
+            self.record(None);
             self.tell_clients(&Frame::LivesOn(status));
         }
     }

@@ -1,6 +1,7 @@
 //! What a container has on the host: its mounts, its jail, its limits. Made before its first process
 //! starts, and taken away when the last one has ended, whoever has made it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +10,7 @@ use kleene_doors::host::{ContainerSetup, HostError, Mount, SourceKind, StartFail
 use kleene_doors::storage::Root;
 use kleene_types::ContainerId;
 
-use super::mounts::{self, Mounted};
+use super::mounts::{self, Its, Mounted};
 use super::params::{Params, RULESET};
 use super::record::{Record, Records};
 use super::seams::Places;
@@ -22,8 +23,8 @@ pub struct Containers {
     places: Box<dyn Places>,
     /// What is written down of them.
     pub records: Records,
-    /// Whether our devfs ruleset is known to be as it should be.
-    ruleset: Mutex<bool>,
+    /// Held while our devfs ruleset is looked at and filled.
+    ruleset: Mutex<()>,
     /// Held while mounts are made: those that have come to the kernel's table meanwhile are ours.
     mounting: Mutex<()>,
 }
@@ -35,7 +36,7 @@ impl Containers {
             tools,
             places,
             records,
-            ruleset: Mutex::new(false),
+            ruleset: Mutex::new(()),
             mounting: Mutex::new(()),
         }
     }
@@ -78,14 +79,24 @@ impl Containers {
             ..Record::of(root.clone())
         };
         self.note(container, &record)?;
+        // Nobody may have written down what lies there.
+        mounts::clear(&*self.tools, &Its::Beneath(&root))?;
         self.mount(&root, &setup.mounts)?;
         if params.devfs {
             if params.own_ruleset {
                 self.ensure_ruleset()?;
             }
             let dev = "/dev".parse().map_err(|error| invalid("/dev", &error))?;
-            self.places
+            let place = self
+                .places
                 .mount_point(&root, &dev, SourceKind::Directory)?;
+            if place != root.join("dev") {
+                return Err(HostError::Source(
+                    "the container's /dev is a symbolic link, and nothing can be mounted on one: make it \
+                     a directory, or leave it out with the jail parameter mount.nodevfs"
+                        .to_owned(),
+                ));
+            }
         }
         let path = root.to_string_lossy();
         let given = params.for_jail(&path, &setup.hostname, setup.network);
@@ -103,17 +114,28 @@ impl Containers {
     /// # Errors
     /// The first one. Then the record stays, and this can be tried again.
     pub fn clean(&self, container: &ContainerId) -> Result<(), HostError> {
-        let Some(record) = self.read(container)? else {
-            return Ok(());
+        let record = match self.records.read(container) {
+            Ok(None) => return Ok(()),
+            Ok(Some(record)) => Some(record),
+            // A power failure has left half of it.
+            Err(error) if is_damaged(&error) => None,
+            Err(error) => {
+                return Err(failed(format!("reading the record of jail {container}"))(
+                    error,
+                ));
+            }
         };
         let tools = &*self.tools;
         let name = container.as_str();
         let removed = jails::ensure_removed(tools, name);
-        let freed = match record.limited {
+        let freed = match record.as_ref().is_none_or(|record| record.limited) {
             true => limits::remove(tools, name),
             false => Ok(()),
         };
-        let cleared = mounts::clear(tools, &record.root);
+        let its = record
+            .as_ref()
+            .map_or(Its::Named(name), |record| Its::Beneath(&record.root));
+        let cleared = mounts::clear(tools, &its);
         removed.and(freed).and(cleared)?;
         self.forget(container)
     }
@@ -232,13 +254,11 @@ impl Containers {
         }
     }
 
+    /// Looks each time: whoever empties the ruleset meanwhile would give the next container all of the
+    /// host's devices.
     fn ensure_ruleset(&self) -> Result<(), HostError> {
-        let mut loaded = self.ruleset.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*loaded {
-            devfs::load(&*self.tools, RULESET)?;
-            *loaded = true;
-        }
-        Ok(())
+        let _alone = self.ruleset.lock().unwrap_or_else(PoisonError::into_inner);
+        devfs::load(&*self.tools, RULESET)
     }
 }
 
@@ -333,6 +353,14 @@ fn as_start_failure(problem: HostError) -> HostError {
         next = cause.source();
     }
     HostError::Start(StartFailure { code: 125, message })
+}
+
+/// Whether a file isn't what was written to it.
+fn is_damaged(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn invalid(what: &str, error: &dyn std::error::Error) -> HostError {

@@ -101,17 +101,36 @@ pub fn ensure_unmounted(runner: &dyn Runner, place: &Path) -> Result<(), HostErr
     }
 }
 
-/// Unmounts all that is mounted for a container beneath its root (a path without links), the latest
-/// first. The root's own mount stays.
+/// What a container's mounts are known by.
+#[derive(Debug, Clone, Copy)]
+pub enum Its<'a> {
+    /// They lie beneath its root, a path without links.
+    Beneath(&'a Path),
+    /// They lie beneath a directory with its id for a name.
+    Named(&'a str),
+}
+
+impl Its<'_> {
+    /// The root's own mount isn't one of them.
+    fn is(self, place: &Path) -> bool {
+        match self {
+            Self::Beneath(root) => place.starts_with(root) && place != root,
+            Self::Named(id) => {
+                let mut above = place.ancestors().skip(1);
+                above.any(|directory| directory.file_name().is_some_and(|name| name == id))
+            }
+        }
+    }
+}
+
+/// Unmounts all that is mounted for a container, the latest first.
 ///
 /// # Errors
 /// As for [`all`] and [`ensure_unmounted`]: the first one, but all are tried.
-pub fn clear(runner: &dyn Runner, root: &Path) -> Result<(), HostError> {
+pub fn clear(runner: &dyn Runner, its: &Its<'_>) -> Result<(), HostError> {
     let mounts = all(runner)?;
-    let leftovers = mounts.iter().rev().filter(|mount| {
-        let beneath = mount.place.starts_with(root) && mount.place != root;
-        beneath && OURS.contains(&mount.kind.as_str())
-    });
+    let is_its = |mount: &&Mounted| its.is(&mount.place) && OURS.contains(&mount.kind.as_str());
+    let leftovers = mounts.iter().rev().filter(is_its);
     let mut all = Ok(());
     for mount in leftovers {
         all = all.and(unmount_soon(runner, &mount.place));
@@ -178,7 +197,7 @@ mod tests {
         for name in ["tmp", "file", "etc/group", "mnt", "app"] {
             runner.then(&["umount", &format!("{ROOT}/{name}")], Answer::ok(""));
         }
-        clear(&runner, Path::new(ROOT)).unwrap();
+        clear(&runner, &Its::Beneath(Path::new(ROOT))).unwrap();
         runner.finish().unwrap();
     }
 
@@ -186,9 +205,16 @@ mod tests {
     fn neighbours_and_datasets_stay() {
         for root in ["/zroot/kleene/container/c", "/zroot/kleene/volumes"] {
             let runner = sample(&TABLE, success);
-            clear(&runner, Path::new(root)).unwrap();
+            clear(&runner, &Its::Beneath(Path::new(root))).unwrap();
             runner.finish().unwrap();
         }
+    }
+
+    #[test]
+    fn mounts_of_a_container_whose_root_is_not_known() {
+        let its = |place: &str| Its::Named("c1").is(Path::new(place));
+        assert!(its("/zroot/kleene/container/c1/dev") && its("/k/c1/a/b"));
+        assert!(!its("/zroot/kleene/container/c1") && !its("/k/c10/dev") && !its("/k/dev/c1"));
     }
 
     #[test]

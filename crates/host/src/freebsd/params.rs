@@ -22,8 +22,20 @@ const REFUSED: &[(&str, &str)] = &[
         "the output is kept anyway: see klee logs",
     ),
     ("exec.created", PHASE),
+    ("exec.fib", OF_COMMANDS),
     ("exec.prepare", PHASE),
     ("exec.release", PHASE),
+    (
+        "exec.start",
+        "a container starts with its command: give that as the container's cmd",
+    ),
+    ("exec.system_jail_user", OF_COMMANDS),
+    ("exec.system_user", OF_COMMANDS),
+    (
+        "interface",
+        "the address would stay on the host's interface when the container has gone: put it there \
+         yourself, and give the container ip4.addr or ip6.addr",
+    ),
     (
         "jid",
         "jails are found by their containers' ids: leave the number to the system",
@@ -41,22 +53,19 @@ const REFUSED: &[(&str, &str)] = &[
 const PHASE: &str = "use exec.prestart, exec.poststart, exec.prestop or exec.poststop, which Kleene runs \
                      without a shell";
 
+const OF_COMMANDS: &str = "it is about commands that jail(8) starts, and Kleene has it start none";
+
 /// Parameters that jail(8) itself understands, beside those of the kernel.
 const OF_JAIL: &[&str] = &[
     "allow.dying",
     "exec.clean",
-    "exec.fib",
     "exec.jail_user",
     "exec.poststart",
     "exec.poststop",
     "exec.prestart",
     "exec.prestop",
-    "exec.start",
     "exec.stop",
-    "exec.system_jail_user",
-    "exec.system_user",
     "exec.timeout",
-    "interface",
     "ip_hostname",
     "mount.devfs",
     "mount.fdescfs",
@@ -71,7 +80,6 @@ const OF_JAIL: &[&str] = &[
 const BOOLEANS: &[&str] = &[
     "allow.dying",
     "exec.clean",
-    "exec.system_jail_user",
     "ip_hostname",
     "mount.devfs",
     "mount.fdescfs",
@@ -263,6 +271,7 @@ impl Params {
         }
         match param.name {
             "devfs_ruleset" => self.own_ruleset = false,
+            "ip4.addr" | "ip6.addr" => check_addresses(param.text()?)?,
             "exec.jail_user" => self.user = Some(param.text()?.to_owned()),
             "exec.stop" => {
                 let argv = ["/bin/sh", "-c", param.text()?].map(str::to_owned);
@@ -348,6 +357,18 @@ impl Params {
     }
 }
 
+/// With an interface before it, or more behind it, jail(8) would give an address to the host's interface,
+/// where it would stay when the container has gone.
+fn check_addresses(value: &str) -> Result<(), String> {
+    match value.contains(|c: char| c == '|' || c.is_whitespace()) {
+        true => Err(
+            "give addresses alone, with commas between, that the host's interfaces have already"
+                .to_owned(),
+        ),
+        false => Ok(()),
+    }
+}
+
 fn span(value: &str) -> Result<Span, String> {
     value
         .parse()
@@ -423,6 +444,9 @@ mod tests {
             Network::Disabled,
         );
         assert!(all.ends_with(&["ip4.addr=10.0.0.3".to_owned(), "allow.mlock=1".to_owned()]));
+        for bad in ["ip4.addr=lo0|10.0.0.2", "ip6.addr=::1 up", "interface=lo0"] {
+            parse(&[bad], true).unwrap_err();
+        }
         let all = told(&["ip4.addr=10.0.0.2"], Network::Host);
         assert!(!all.iter().any(|text| text.starts_with("ip4=")), "{all:?}");
     }

@@ -551,14 +551,19 @@ impl Host for FreeBsdHost {
     }
 
     fn send_signal(&self, exec: &ExecId, signal: i32) -> Result<(), HostError> {
+        let sending = || format!("sending signal {signal} to execution instance {exec}");
+        let status = self.instances.status(exec).map_err(failed(sending()))?;
+        if let Some(status) = status.filter(|status| status.left) {
+            // It has ended itself: the signal is for those that live on.
+            let (jid, _) = self.jail(&status.container, exec)?;
+            return signals::send(&*self.tools, jid, Whose::All, &signal.to_string());
+        }
         let stream = self.say(exec, &Frame::Signal(signal))?;
         // The answer to what is said later comes when the signal is sent.
         match monitors::ask(stream) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(HostError::NotRunning(exec.clone())),
-            Err(error) => Err(failed(format!(
-                "sending signal {signal} to execution instance {exec}"
-            ))(error)),
+            Err(error) => Err(failed(sending())(error)),
         }
     }
 
@@ -592,7 +597,13 @@ impl Host for FreeBsdHost {
     }
 
     fn kill(&self, container: &ContainerId, init: &ExecId) -> Result<(), HostError> {
-        self.jail(container, init)?;
+        let not_running = |_| HostError::NotRunning(init.clone());
+        self.connect(init).map_err(not_running)?;
+        let record = self.containers.records.read(container).ok().flatten();
+        if let Some(jid) = record.and_then(|record| record.jid) {
+            // Also those of a jail that somebody has given another name.
+            signals::send(&*self.tools, jid, Whose::All, "KILL")?;
+        }
         jails::ensure_removed(&*self.tools, container.as_str())
     }
 

@@ -14,7 +14,7 @@ pub enum Whose {
     Session(u32),
 }
 
-/// Sends a signal, by its name without `SIG`, to processes of a jail. That there are none is fine.
+/// Sends a signal, by its name without `SIG` or its number, to processes of a jail. That there are none is fine.
 ///
 /// # Errors
 /// What pkill(1) says.
@@ -30,7 +30,9 @@ pub fn send(runner: &dyn Runner, jid: i32, whose: Whose, signal: &str) -> Result
             ending: Ending::Status(1),
             ..
         }) => Ok(()),
-        Err(error) => Err(failed(&format!("sending SIG{signal} to jail {jid}"))(error)),
+        Err(error) => Err(failed(&format!("sending signal {signal} to jail {jid}"))(
+            error,
+        )),
     }
 }
 

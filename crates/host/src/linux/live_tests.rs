@@ -75,6 +75,7 @@ impl Contained {
             start_time: start_time(child.id()).unwrap().unwrap(),
             boot_id: host.state.boot_id().to_owned(),
             exit: None,
+            left: false,
         };
         status.write(&host.state.path(&exec)).unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -446,6 +447,7 @@ fn first_processes_without_handlers_hear_signals_only_of_those_who_insist() {
         start_time: start_time(first.pid).unwrap().unwrap(),
         boot_id: host.state.boot_id().to_owned(),
         exit: None,
+        left: false,
     };
     status.write(&host.state.path(&exec)).unwrap();
     for signal in [Signal::HUP, Signal::INT, Signal::TERM, Signal::QUIT] {

@@ -78,6 +78,7 @@ impl World {
             start_time: start_time(process.id()).unwrap().unwrap(),
             boot_id: boot_id.trim().to_owned(),
             exit: None,
+            left: false,
         };
         status.write(&record).unwrap();
         Self {

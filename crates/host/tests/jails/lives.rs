@@ -246,6 +246,9 @@ fn pausing() {
     story.check("pausing");
 }
 
+/// A signal that ends nobody.
+const WINCH: i32 = 28;
+
 /// What the boot script has started lives on without it.
 #[test]
 fn containers_that_boot() {
@@ -273,6 +276,8 @@ fn containers_that_boot() {
         "the script has ended, and another process joins",
         world.commands(),
     );
+    world.room.send_signal(&request.exec, WINCH).unwrap();
+    story.tell("a signal is for those that live on", world.commands());
     world.room.terminate(&container(), &request.exec).unwrap();
     let Frame::Exited(status) = frame(&mut watch) else {
         panic!()

@@ -162,6 +162,7 @@ pub(crate) fn start(message: Message, listener: UnixListener) -> Started<Running
         start_time: 0,
         boot_id: String::new(),
         exit: None,
+        left: false,
     };
     status
         .write(Path::new(""))

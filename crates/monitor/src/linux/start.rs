@@ -132,6 +132,7 @@ impl Record {
             start_time,
             boot_id,
             exit: None,
+            left: false,
         };
         status
             .write(Path::new(""))
