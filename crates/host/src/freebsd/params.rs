@@ -3,8 +3,8 @@
 //! Parameters go to jail(8) as they are, but for those that Kleene itself decides (name, root, mounts),
 //! and the commands around a jail's life, which the engine runs at their moments.
 
-use kleene_doors::host::{Hooks, HostError, Network};
-use kleene_types::Span;
+use kleene_doors::host::{Hooks, HostError, Network, StartRequest};
+use kleene_types::{EnvVar, Span, merge_env};
 
 use crate::shared::words;
 
@@ -326,6 +326,22 @@ impl Params {
         }
         all.extend(self.given.iter().cloned());
         all
+    }
+
+    /// Changes a request to what the parameters ask for.
+    pub fn apply_to(&self, request: &mut StartRequest) {
+        let process = &mut request.process;
+        if let (true, Some(user)) = (process.user.is_empty(), &self.user) {
+            process.user.clone_from(user);
+        }
+        if !self.clean {
+            let own = std::env::vars_os().filter_map(|(name, value)| {
+                let text = format!("{}={}", name.to_str()?, value.to_str()?);
+                text.parse().ok()
+            });
+            let own: Vec<EnvVar> = own.collect();
+            process.env = merge_env(&own, &process.env);
+        }
     }
 
     /// Whether the user said something of what this default is about.

@@ -20,9 +20,7 @@ use kleene_doors::layers::{
 use kleene_doors::observe::{ProcessInfo, Stats};
 use kleene_doors::storage::Root;
 use kleene_monitor::proto::JailStart;
-use kleene_types::{
-    ByteSize, ContainerId, ContainerPath, EnvVar, ExecId, Limits, Span, Ulimit, merge_env,
-};
+use kleene_types::{ByteSize, ContainerId, ContainerPath, ExecId, Limits, Span, Ulimit};
 use rustix::fs::{Mode, OFlags};
 
 use super::container::Containers;
@@ -209,7 +207,7 @@ impl FreeBsdHost {
             .jid
             .ok_or_else(|| refusal(format!("container {container} has no jail")))?;
         let mut request = request.clone();
-        apply(&params, &mut request);
+        params.apply_to(&mut request);
         Ok(JailStart {
             directory: self.instances.path(&request.exec),
             jid,
@@ -620,22 +618,6 @@ impl Host for FreeBsdHost {
 
     fn clean(&self, container: &ContainerId) -> Result<(), HostError> {
         self.containers.clean(container)
-    }
-}
-
-/// Changes a request to what the parameters ask for.
-fn apply(params: &Params, request: &mut StartRequest) {
-    let process = &mut request.process;
-    if let (true, Some(user)) = (process.user.is_empty(), &params.user) {
-        process.user.clone_from(user);
-    }
-    if !params.clean {
-        let own = std::env::vars_os().filter_map(|(name, value)| {
-            let text = format!("{}={}", name.to_str()?, value.to_str()?);
-            text.parse().ok()
-        });
-        let own: Vec<EnvVar> = own.collect();
-        process.env = merge_env(&own, &process.env);
     }
 }
 
