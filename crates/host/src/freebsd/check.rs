@@ -2,12 +2,10 @@
 
 use kleene_command::{Argv, Runner};
 use kleene_doors::host::HostError;
-use kleene_types::{ByteSize, Limits, Resource, SwapLimit, Ulimit};
+use kleene_types::{ByteSize, Limits, Resource, Ulimit};
 
 use super::{kernel, limits};
-
-/// What a process needs to be started at all.
-const LEAST_MEMORY: ByteSize = ByteSize::new(6 << 20);
+use crate::shared::limits::{check_memory, refused};
 
 /// What the machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +55,7 @@ pub fn check(
     }
     let plan = limits::Plan::new(limits)?;
     if let Some(machine) = Machine::look(runner) {
-        check_memory(machine, limits)?;
+        check_memory(machine.memory, limits)?;
         check_processors(machine, limits)?;
     }
     if plan.has_rules() {
@@ -85,38 +83,6 @@ fn has(resource: Resource) -> bool {
         | Resource::Rtprio
         | Resource::Rttime
         | Resource::Sigpending => false,
-    }
-}
-
-fn refused<T>(message: String) -> Result<T, HostError> {
-    Err(HostError::Unsupported(message))
-}
-
-fn check_memory(machine: Machine, limits: &Limits) -> Result<(), HostError> {
-    let Some(memory) = limits.memory else {
-        return match limits.memory_swap {
-            None => Ok(()),
-            Some(_) => refused("--memory-swap needs --memory: give both, or none".to_owned()),
-        };
-    };
-    if memory < LEAST_MEMORY {
-        return refused(format!(
-            "--memory {memory} is too small for any process to start: give {LEAST_MEMORY} or more"
-        ));
-    }
-    if memory.bytes() > machine.memory {
-        return refused(format!(
-            "--memory {memory} is more than this machine has ({} bytes): give less, or leave the \
-             limit out",
-            machine.memory
-        ));
-    }
-    match limits.memory_swap {
-        Some(SwapLimit::Total(total)) if total < memory => refused(format!(
-            "--memory-swap {total} is less than --memory {memory}: it is memory and swap space \
-             together"
-        )),
-        _ => Ok(()),
     }
 }
 

@@ -132,18 +132,16 @@ fn remove_rules(runner: &dyn Runner, jail: &str, filter: &str) -> Result<(), Hos
     let command = Argv::new("rctl").args(["-r", filter]);
     match runner.run(&command) {
         Ok(_) => Ok(()),
-        // There are none.
-        Err(error)
-            if error
-                .stderr()
-                .is_some_and(|said| said.ends_with("No such process")) =>
-        {
-            Ok(())
-        }
+        Err(error) if error.stderr().is_some_and(says_there_are_none) => Ok(()),
         Err(error) => Err(failed(&format!("removing the limits of jail {jail}"))(
             error,
         )),
     }
+}
+
+/// There are no such rules, or can't be any: the kernel doesn't count, or has no part that could.
+fn says_there_are_none(complaint: &str) -> bool {
+    complaint.ends_with("No such process") || complaint.contains("RACCT/RCTL")
 }
 
 #[cfg(test)]
@@ -196,6 +194,20 @@ mod tests {
         };
         let said = Plan::new(&limits).unwrap_err().to_string();
         assert!(said.contains("--io-weight"), "{said}");
+    }
+
+    #[test]
+    fn rules_that_are_not_there_are_removed_already() {
+        for said in [
+            "rctl: failed to remove rule 'jail:c1': No such process",
+            "rctl: RACCT/RCTL present, but disabled; enable using kern.racct.enable=1 tunable",
+        ] {
+            let runner = Scripted::new().expect(&["rctl", "-r", "jail:c1"], Answer::fail(1, said));
+            remove(&runner, "c1").unwrap();
+        }
+        let refused = Answer::fail(1, "rctl: Operation not permitted");
+        let runner = Scripted::new().expect(&["rctl", "-r", "jail:c1"], refused);
+        remove(&runner, "c1").unwrap_err();
     }
 
     #[test]

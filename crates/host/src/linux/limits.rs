@@ -3,13 +3,11 @@
 use std::fs;
 
 use kleene_doors::host::HostError;
-use kleene_types::{ByteSize, Cpus, Limits, Resource, SwapLimit, Ulimit};
+use kleene_types::{ByteSize, Cpus, Limits, Resource, Ulimit};
 use rustix::process::getrlimit;
 
 use super::cgroup::Hierarchies;
-
-/// What a process needs to be started at all.
-const LEAST_MEMORY: ByteSize = ByteSize::new(6 << 20);
+use crate::shared::limits::{check_memory, refused};
 
 /// What the machine has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +57,7 @@ pub fn check(
     shm_size: Option<ByteSize>,
     ulimits: &[Ulimit],
 ) -> Result<Vec<String>, HostError> {
-    check_memory(machine, limits)?;
+    check_memory(machine.memory, limits)?;
     if let Some(cpus) = limits.cpus {
         check_cpus(machine, cpus)?;
     }
@@ -76,38 +74,6 @@ pub fn check(
         warnings.extend(ulimit_warning(machine, ulimit));
     }
     Ok(warnings)
-}
-
-fn refused<T>(message: String) -> Result<T, HostError> {
-    Err(HostError::Unsupported(message))
-}
-
-fn check_memory(machine: &Machine, limits: &Limits) -> Result<(), HostError> {
-    let Some(memory) = limits.memory else {
-        return match limits.memory_swap {
-            None => Ok(()),
-            Some(_) => refused("--memory-swap needs --memory: give both, or none".to_owned()),
-        };
-    };
-    if memory < LEAST_MEMORY {
-        return refused(format!(
-            "--memory {memory} is too small for any process to start: give {LEAST_MEMORY} or more"
-        ));
-    }
-    if memory.bytes() > machine.memory {
-        return refused(format!(
-            "--memory {memory} is more than this machine has ({} bytes): give less, or leave the \
-             limit out",
-            machine.memory
-        ));
-    }
-    match limits.memory_swap {
-        Some(SwapLimit::Total(total)) if total < memory => refused(format!(
-            "--memory-swap {total} is less than --memory {memory}: it is memory and swap space \
-             together"
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn check_cpus(machine: &Machine, cpus: Cpus) -> Result<(), HostError> {

@@ -1,6 +1,8 @@
 //! Tests of what is refused and what is warned of.
 
 use super::*;
+use crate::shared::limits::LEAST_MEMORY;
+use kleene_types::SwapLimit;
 
 fn machine() -> Machine {
     Machine {

@@ -8,6 +8,7 @@ pub mod files;
 pub mod hooks;
 pub mod instances;
 pub mod layers;
+pub mod limits;
 pub mod log;
 pub mod monitors;
 pub mod roots;

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kleene_doors::files::FilesOf;
+use kleene_doors::frames::Frame;
 use kleene_doors::host::{Host, StartRequest};
 use kleene_doors::storage::Root;
 use kleene_host::freebsd::simulated::Moment;
 
 use crate::failures::everything;
-use crate::world::{CONTAINER, VOLUME, World, container, mount};
+use crate::world::{CONTAINER, VOLUME, World, container, frame, mount};
 
 /// Dies before and after the first, second… step of an operation, until it gets through; a new daemon
 /// starts each time, and `check`s. Answers at how many moments a daemon has died.
@@ -147,4 +148,16 @@ fn left_over_records_take_no_mounts_from_what_runs() {
     assert!(!world.traces().contains(&format!("record {left}")));
     world.end(&request.exec);
     assert_eq!(world.traces(), Vec::<String>::new());
+}
+
+/// What can't be read of a container is no reason to leave what it has.
+#[test]
+fn a_record_is_damaged() {
+    let world = World::new();
+    let request = everything();
+    let mut watch = world.start(&request).unwrap().watch;
+    world.damage_record(CONTAINER);
+    world.room.kill(&container(), &request.exec).unwrap();
+    assert!(matches!(frame(&mut watch), Frame::Exited(_)));
+    world.tidy();
 }

@@ -72,6 +72,11 @@ impl World {
         fs::copy(records.join(of), records.join(to)).unwrap();
     }
 
+    /// A power failure has left nothing of what was recorded of a container but its name.
+    pub fn damage_record(&self, of: &str) {
+        fs::write(self.directory.path().join("jails").join(of), "").unwrap();
+    }
+
     pub fn processes(&self) -> &FakeHost {
         self.machine.processes()
     }

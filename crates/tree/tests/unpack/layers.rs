@@ -21,8 +21,9 @@ fn overlays() -> impl Iterator<Item = bool> {
 }
 
 struct Target {
-    scratch: TempDir,
+    /// Before the directory: one in which something is mounted can't be removed.
     overlay: Option<Mounted>,
+    scratch: TempDir,
 }
 
 impl Target {
