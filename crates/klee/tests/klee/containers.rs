@@ -218,6 +218,27 @@ fn unknown_images_are_guessed() {
         .assert(125, "", message);
 }
 
+/// The daemon may speak of images without having anything against this one.
+#[test]
+fn images_are_not_blamed_for_what_is_wrong_elsewhere() {
+    let reason = "jail parameter 'path=/': the root is the container's own, made from its image";
+    let daemon = FakeDaemon::script()
+        .on(
+            "POST",
+            "/containers/create",
+            404,
+            json!({"message": reason}),
+        )
+        .start();
+    Klee::new(&daemon, &["create", "-J", "path=/", "nginx"])
+        .run()
+        .assert(
+            1,
+            "",
+            &format!("error: could not create container: {reason}\n"),
+        );
+}
+
 #[test]
 fn stopping_and_removing_several() {
     let daemon = FakeDaemon::script()

@@ -117,7 +117,9 @@ async fn with_image(
         config.image = pull().await?.or(config.image);
         return Ok(client.container_create(&config).await?);
     }
-    let error = match error.status() == Some(404) && text.contains("image") {
+    // Others may speak of images as well, but not of this one.
+    let is_about_it = missing || text.contains("several image ids");
+    let error = match is_about_it {
         true => Noun::Image.failed(client, &image, error).await,
         false => CommandError::from(error),
     };
